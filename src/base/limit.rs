@@ -1,0 +1,30 @@
+//! Limits that every number read from outside meets before it sizes an allocation or a loop.
+//!
+//! They are generous for anything a distribution ships and small enough that a hostile file costs little.
+
+/// A decompressed repository index. Debian sid's `Packages` is 60 MB; filelists of others reach 700 MB.
+pub const INDEX_BYTES_MAX: u64 = 2 << 30;
+/// A signed release file (`InRelease` of Debian: 0.2 MB).
+pub const RELEASE_BYTES_MAX: u64 = 16 << 20;
+/// A package file. The largest that an initrd touches are firmware packages (0.4 GB).
+pub const PACKAGE_BYTES_MAX: u64 = 4 << 30;
+/// All content of one package, unpacked.
+pub const PAYLOAD_BYTES_MAX: u64 = 8 << 30;
+/// One file inside a package: what newc can hold.
+pub const FILE_BYTES_MAX: u64 = u32::MAX as u64;
+/// Entries of one package (a kernel has 6 000).
+pub const ENTRIES_MAX: usize = 500_000;
+/// A path inside an archive, as the kernel's `PATH_MAX` less its terminator.
+pub const PATH_BYTES_MAX: usize = 4095;
+/// One component of a path, the kernel's `NAME_MAX`.
+pub const NAME_BYTES_MAX: usize = 255;
+/// Symlinks followed for one path, as in the kernel.
+pub const SYMLINKS_MAX: usize = 40;
+/// The metadata of one archive member (PAX headers, GNU long names, a deb's control file).
+pub const HEADER_BYTES_MAX: u64 = 1 << 20;
+/// A configuration file, a unit, a udev rule.
+pub const TEXT_BYTES_MAX: u64 = 16 << 20;
+/// A keyring (Debian's archive keyring is 60 KB).
+pub const KEYRING_BYTES_MAX: u64 = 8 << 20;
+/// Packages in one plan.
+pub const PACKAGES_MAX: usize = 20_000;

@@ -1,0 +1,8 @@
+//! What every rank may use: digests, errors, file access with the path in the error, globs, limits, sizes.
+
+pub mod digest;
+pub mod error;
+pub mod fs;
+pub mod glob;
+pub mod limit;
+pub mod size;

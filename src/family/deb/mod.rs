@@ -1,0 +1,1 @@
+//! The deb family: Debian, Ubuntu and their kin.

@@ -1,0 +1,90 @@
+//! Package families: what differs between deb, RPM, ALPM and APK, behind one trait.
+//!
+//! A family opens no socket and knows no path of the host: it parses bytes that it is given.
+
+pub mod deb;
+
+use std::cmp::Ordering;
+use std::io::Read;
+
+use crate::tree::{Meta, TreePath};
+
+/// What a package's payload holds at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemberKind {
+    /// A directory.
+    Dir,
+    /// A regular file of this size in bytes; its content follows.
+    File(u64),
+    /// A symbolic link with its text.
+    Symlink(Vec<u8>),
+    /// A hard link to an earlier member.
+    Hardlink(TreePath),
+    /// A device node.
+    Device {
+        /// Block device, else character device.
+        block: bool,
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A named pipe.
+    Fifo,
+}
+
+/// One member of a payload, before any decision about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Where it belongs, `..` and the like already refused.
+    pub path: TreePath,
+    /// Permissions, owner and time.
+    pub meta: Meta,
+    /// What it is.
+    pub kind: MemberKind,
+    /// File capabilities in the text form of `getcap`, which newc cannot hold: reported.
+    pub capabilities: Option<String>,
+}
+
+/// A payload cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The bytes are not what the format says. Holds what was expected and found.
+    #[error("{0}")]
+    Format(String),
+    /// A compression or feature that this program does not read.
+    #[error("{0} is not supported")]
+    Unsupported(String),
+    /// Something exceeds a limit of `base::limit`.
+    #[error("{what} exceeds the limit of {limit}")]
+    Limit {
+        /// What.
+        what: String,
+        /// The limit, with its unit.
+        limit: String,
+    },
+    /// The bytes ended or could not be read or decompressed.
+    #[error("the file cannot be read to its end")]
+    Io(#[from] std::io::Error),
+    /// A name in the archive is refused.
+    #[error(transparent)]
+    Path(#[from] crate::tree::BadPath),
+    /// Whoever receives the members refused one.
+    #[error(transparent)]
+    Tree(#[from] crate::tree::TreeError),
+}
+
+/// Receives members in archive order. For a file, `data` gives its content; what is left unread is skipped.
+pub type Visit<'a> = dyn FnMut(Member, &mut dyn Read) -> Result<(), ReadError> + 'a;
+
+/// What a family can do. Indexes have a door of their own in each family, because their sources differ.
+pub trait Family: Sync {
+    /// Returns the name used in profiles: `deb`.
+    fn name(&self) -> &'static str;
+
+    /// Compares two versions.
+    fn compare(&self, a: &str, b: &str) -> Ordering;
+
+    /// Reads the payload of a package file in one pass, in archive order.
+    fn read(&self, package_file: &mut dyn Read, visit: &mut Visit<'_>) -> Result<(), ReadError>;
+}

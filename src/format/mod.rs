@@ -1,0 +1,3 @@
+//! File formats, knowing nothing of packages or trees: bytes in, values out, and back.
+
+pub mod compress;

@@ -1,0 +1,2 @@
+//! The program: everything is in `cli`.
+fn main() {}

@@ -1,0 +1,200 @@
+//! Packages as every family describes them: what they are called, need, offer and refuse, and where their bytes lie.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::digest::Sha256;
+
+/// A package of a repository.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Package {
+    /// Name, without architecture.
+    pub name: String,
+    /// Version in the family's own syntax.
+    pub version: String,
+    /// Architecture in the family's own words (`amd64`, `all`).
+    pub arch: String,
+    /// The repository it comes from, as shown to people: `trixie/main`.
+    pub repo: String,
+    /// Where its file lies.
+    pub location: Location,
+    /// Digest of its file, from signed metadata.
+    pub sha256: Sha256,
+    /// Size of its file in bytes.
+    pub size_bytes: u64,
+    /// Size when installed in bytes, as its maintainer claims.
+    pub installed_bytes: u64,
+    /// The name and version of the source it was built from.
+    pub source: String,
+    /// How ordinary it is: a lower one is preferred among several that offer the same (Debian's Priority).
+    pub rank: u8,
+    /// What must be there too. For a package of a solved plan this has served its purpose and is empty in a lockfile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<Requirement>,
+    /// What should be there too, taken only when asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recommends: Vec<Requirement>,
+    /// What it offers besides its own name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub provides: Vec<Capability>,
+    /// What must not be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<Constraint>,
+}
+
+impl fmt::Display for Package {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
+}
+
+/// Where a package's file lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Location {
+    /// On a mirror.
+    Url(String),
+    /// On this machine, in a `file:` repository.
+    File(PathBuf),
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Location::Url(url) => f.write_str(url),
+            Location::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+/// How a version is compared with the one that a constraint names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// Strictly earlier: `<<`.
+    #[serde(rename = "<<")]
+    Less,
+    /// Earlier or equal: `<=`.
+    #[serde(rename = "<=")]
+    LessEqual,
+    /// The same: `=`.
+    #[serde(rename = "=")]
+    Equal,
+    /// Later or equal: `>=`.
+    #[serde(rename = ">=")]
+    GreaterEqual,
+    /// Strictly later: `>>`.
+    #[serde(rename = ">>")]
+    Greater,
+}
+
+impl Op {
+    /// Tells whether a version that compares so with the named one is meant.
+    pub fn accepts(self, found_with_named: Ordering) -> bool {
+        match self {
+            Op::Less => found_with_named.is_lt(),
+            Op::LessEqual => found_with_named.is_le(),
+            Op::Equal => found_with_named.is_eq(),
+            Op::GreaterEqual => found_with_named.is_ge(),
+            Op::Greater => found_with_named.is_gt(),
+        }
+    }
+
+    /// Returns the operator as written in the metadata of most families.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Op::Less => "<<",
+            Op::LessEqual => "<=",
+            Op::Equal => "=",
+            Op::GreaterEqual => ">=",
+            Op::Greater => ">>",
+        }
+    }
+}
+
+/// A name, possibly with a range of versions and an architecture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Constraint {
+    /// A package or something that packages provide.
+    pub name: String,
+    /// The architecture asked for (`python3:any`), if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<String>,
+    /// The versions meant; all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<(Op, String)>,
+}
+
+impl Constraint {
+    /// Returns a constraint that any version meets.
+    pub fn any(name: impl Into<String>) -> Self {
+        Self { name: name.into(), arch: None, range: None }
+    }
+}
+
+impl fmt::Display for Constraint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if let Some(arch) = &self.arch {
+            write!(f, ":{arch}")?;
+        }
+        match &self.range {
+            Some((op, version)) => write!(f, " ({} {version})", op.as_str()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Something a package needs: one of several constraints, in order of preference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requirement(pub Vec<Constraint>);
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, constraint) in self.0.iter().enumerate() {
+            write!(f, "{}{constraint}", if i == 0 { "" } else { " | " })?;
+        }
+        Ok(())
+    }
+}
+
+/// Something a package offers under another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capability {
+    /// The name.
+    pub name: String,
+    /// The version offered; without one it meets no constraint on a version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// The number of a package in a [`Catalog`].
+pub type PackageId = u32;
+
+/// All packages of some repositories, as the solver sees them. Packages are parsed when first asked for.
+pub trait Catalog: Sync {
+    /// Returns how many packages there are; ids are below this.
+    fn len(&self) -> usize;
+
+    /// Tells whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns a package.
+    fn package(&self, id: PackageId) -> &Package;
+
+    /// Returns the packages of this name, best candidate first (repository priority, then version).
+    fn named(&self, name: &str) -> &[PackageId];
+
+    /// Returns the packages that provide this name by a capability, in the order of the index.
+    fn providers(&self, name: &str) -> &[PackageId];
+
+    /// Compares two versions as the family does.
+    fn compare(&self, a: &str, b: &str) -> Ordering;
+
+    /// Returns all package names, for suggestions.
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
+}

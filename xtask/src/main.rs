@@ -1,0 +1,3 @@
+//! The project's errands: `cargo xtask install|test|boot|bench|man`.
+
+fn main() {}
