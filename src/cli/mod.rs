@@ -68,6 +68,44 @@ impl Diagnostic for UsageError {
     }
 }
 
+/// An error and the file it is about, where the error itself does not know.
+#[derive(Debug)]
+pub(crate) struct At<E: Diagnostic + 'static> {
+    /// The error.
+    pub error: E,
+    /// The file.
+    pub place: String,
+}
+
+impl<E: Diagnostic + 'static> std::fmt::Display for At<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<E: Diagnostic + 'static> std::error::Error for At<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl<E: Diagnostic + 'static> Diagnostic for At<E> {
+    fn kind(&self) -> ErrorKind {
+        self.error.kind()
+    }
+
+    fn place(&self) -> Option<String> {
+        match self.error.place() {
+            Some(inner) => Some(format!("{} · {inner}", self.place)),
+            None => Some(self.place.clone()),
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        self.error.hints()
+    }
+}
+
 /// Reads the command line, does what it says, returns the exit code.
 pub fn run() -> ExitCode {
     signals::install();

@@ -106,6 +106,11 @@ impl Progress {
     }
 }
 
+/// Says something on standard error outside of any stage.
+pub fn note(text: &str) {
+    write_line(text);
+}
+
 fn head(stage: Stage) -> String {
     format!("{:<9}", stage.name())
 }
