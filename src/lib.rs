@@ -6,4 +6,6 @@ pub mod family;
 pub mod format;
 pub mod package;
 pub mod report;
+pub mod store;
 pub mod tree;
+pub mod unpack;

@@ -1,3 +1,6 @@
 //! File formats, knowing nothing of packages or trees: bytes in, values out, and back.
 
+pub mod ar;
+pub mod capability;
 pub mod compress;
+pub mod tar;

@@ -1,1 +1,31 @@
 //! The deb family: Debian, Ubuntu and their kin.
+
+pub mod read;
+
+use std::cmp::Ordering;
+use std::io::Read;
+
+use crate::family::{Family, ReadError, Visit};
+use crate::package::Package;
+
+/// The family of dpkg.
+pub struct Deb;
+
+impl Family for Deb {
+    fn name(&self) -> &'static str {
+        "deb"
+    }
+
+    fn compare(&self, a: &str, b: &str) -> Ordering {
+        // MERGE: becomes `version::compare(a, b)`.
+        a.cmp(b)
+    }
+
+    fn read(&self, package_file: &mut dyn Read, visit: &mut Visit<'_>) -> Result<(), ReadError> {
+        read::payload(package_file, None, visit)
+    }
+
+    fn read_as(&self, package: &Package, package_file: &mut dyn Read, visit: &mut Visit<'_>) -> Result<(), ReadError> {
+        read::payload(package_file, Some(package), visit)
+    }
+}
