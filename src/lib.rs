@@ -5,6 +5,7 @@ pub mod config;
 pub mod family;
 pub mod format;
 pub mod package;
+pub mod plan;
 pub mod report;
 pub mod store;
 pub mod tree;

@@ -1,6 +1,10 @@
 //! The deb family: Debian, Ubuntu and their kin.
 
+pub mod control;
+pub mod index;
 pub mod read;
+mod relation;
+pub mod version;
 
 use std::cmp::Ordering;
 use std::io::Read;
@@ -17,8 +21,7 @@ impl Family for Deb {
     }
 
     fn compare(&self, a: &str, b: &str) -> Ordering {
-        // MERGE: becomes `version::compare(a, b)`.
-        a.cmp(b)
+        version::compare(a, b)
     }
 
     fn read(&self, package_file: &mut dyn Read, visit: &mut Visit<'_>) -> Result<(), ReadError> {
