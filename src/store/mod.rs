@@ -1,0 +1,3 @@
+//! What is kept on this machine between runs.
+
+pub mod segments;
