@@ -2,8 +2,11 @@
 
 pub mod base;
 pub mod config;
+pub mod deliver;
 pub mod family;
 pub mod format;
+pub mod image;
+pub mod pack;
 pub mod package;
 pub mod plan;
 pub mod report;

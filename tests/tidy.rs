@@ -83,7 +83,11 @@ impl SourceFile {
     /// The code with its line numbers, without comments and without the tests at the end.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let tests = self.text.find("\n#[cfg(test)]\nmod tests").unwrap_or(self.text.len());
-        self.text[..tests].lines().enumerate().map(|(i, line)| (i + 1, line)).filter(|(_, line)| !line.trim_start().starts_with("//"))
+        self.text[..tests]
+            .lines()
+            .enumerate()
+            .map(|(i, line)| (i + 1, line))
+            .filter(|(_, line)| !line.trim_start().starts_with("//"))
     }
 }
 
@@ -268,7 +272,8 @@ fn dependencies_and_doors_agree() {
         section.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.trim().replace('-', "_")).collect();
     // Crates that are vocabulary rather than tools stand everywhere.
     let everywhere = ["serde", "serde_json", "thiserror", "memchr", "rustix", "tempfile"];
-    let doors: BTreeSet<String> = DOORS.iter().map(|(krate, _)| (*krate).to_owned()).chain(everywhere.map(str::to_owned)).collect();
+    let doors: BTreeSet<String> =
+        DOORS.iter().map(|(krate, _)| (*krate).to_owned()).chain(everywhere.map(str::to_owned)).collect();
     assert_eq!(named, doors, "Cargo.toml and the doors of tests/tidy.rs differ");
 }
 

@@ -3,4 +3,5 @@
 pub mod ar;
 pub mod capability;
 pub mod compress;
+pub mod newc;
 pub mod tar;

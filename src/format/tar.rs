@@ -345,7 +345,8 @@ struct Header {
 impl Header {
     fn parse(block: &[u8; BLOCK_BYTES]) -> Result<Self, Fault> {
         let short_name = text(&block[..100]);
-        let sum: u64 = block.iter().enumerate().map(|(i, byte)| if (148..156).contains(&i) { 32 } else { u64::from(*byte) }).sum();
+        let sum: u64 =
+            block.iter().enumerate().map(|(i, byte)| if (148..156).contains(&i) { 32 } else { u64::from(*byte) }).sum();
         let claimed = unsigned("checksum", &block[148..156])?;
         if claimed != sum {
             return Err(Fault::new(format!("the checksum of the header is {sum}, and {claimed} is claimed")));
@@ -416,8 +417,10 @@ impl Header {
         }
         // The largest number means "no owner" to chown.
         let id = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
-        let owner = |what: &str, number: u64| id(number).ok_or_else(|| wrong(Fault::new(format!("{number} is not the id of {what}"))));
-        let device = |number: u64| u32::try_from(number).map_err(|_| wrong(Fault::new(format!("{number} is not a device number"))));
+        let owner =
+            |what: &str, number: u64| id(number).ok_or_else(|| wrong(Fault::new(format!("{number} is not the id of {what}"))));
+        let device =
+            |number: u64| u32::try_from(number).map_err(|_| wrong(Fault::new(format!("{number} is not a device number"))));
         Ok(Entry {
             kind,
             link,

@@ -1,3 +1,4 @@
-//! What is kept between runs.
+//! What is kept on this machine between runs.
 
 pub mod payload;
+pub mod segments;

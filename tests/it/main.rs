@@ -1,0 +1,4 @@
+//! Tests against real packages and the formats' own tools.
+
+mod cpio;
+mod deliver;
