@@ -5,5 +5,6 @@ pub mod config;
 pub mod family;
 pub mod format;
 pub mod package;
+pub mod prune;
 pub mod report;
 pub mod tree;
