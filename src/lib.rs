@@ -9,6 +9,7 @@ pub mod image;
 pub mod pack;
 pub mod package;
 pub mod plan;
+pub mod prune;
 pub mod report;
 pub mod store;
 pub mod tree;

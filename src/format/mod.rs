@@ -3,5 +3,6 @@
 pub mod ar;
 pub mod capability;
 pub mod compress;
+pub mod elf;
 pub mod newc;
 pub mod tar;

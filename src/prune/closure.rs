@@ -1,0 +1,353 @@
+//! The closure: asks every file that stays what it needs, takes that in, and reports what is missing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::libraries::Libraries;
+use super::links::{self, Trail};
+use super::rules::{Fate, Verdict};
+use super::want::{Want, What};
+use super::{Cause, Dropped, Drops, Needed, Plan, Reason, scripts, udev, units};
+use crate::base::glob::Glob;
+use crate::format::elf::{Elf, Priority};
+use crate::tree::{Kind, Origin, Tree, TreePath};
+
+/// Something that stays needs what is not there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Missing {
+    /// The file that needs it.
+    pub user: TreePath,
+    /// The package that the file is from.
+    pub package: String,
+    /// How it needs it.
+    pub verb: &'static str,
+    /// What it needs, by the name it uses.
+    pub name: String,
+    /// What became of that.
+    pub lost: Lost,
+}
+
+/// What became of something that is needed and not there.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Lost {
+    /// A rule dropped it.
+    #[error("the rule {rule} dropped `{path}` of the package `{package}`")]
+    ByRule {
+        /// The path that went.
+        path: TreePath,
+        /// The rule, with its place.
+        rule: String,
+        /// The package that has it.
+        package: String,
+    },
+    /// No package of the image has it.
+    #[error("no package of the image has it")]
+    NoPackage,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {} `{}`, which is not in the image", self.user, self.verb, self.name)
+    }
+}
+
+impl std::error::Error for Missing {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.lost)
+    }
+}
+
+impl Missing {
+    /// Returns what and why in one line.
+    pub fn in_full(&self) -> String {
+        format!("{self}: {}", self.lost)
+    }
+
+    /// Returns where it was noticed.
+    pub fn place(&self) -> String {
+        format!("`{}` of the package `{}`", self.user, self.package)
+    }
+
+    /// Returns what can be done about it.
+    pub fn hints(&self) -> Vec<String> {
+        let user = self.user.to_string();
+        let user = user.trim_start_matches('/');
+        match &self.lost {
+            Lost::ByRule { path, .. } => {
+                let path = path.to_string();
+                vec![format!("add the prune rule `+{}`, or `-{user}` if the image can do without", path.trim_start_matches('/'))]
+            }
+            Lost::NoPackage => {
+                vec![format!("add the package that has it, or the prune rule `-{user}` if the image can do without")]
+            }
+        }
+    }
+}
+
+/// What the closure found.
+#[derive(Default)]
+pub(super) struct Closed {
+    /// Why each file and link stays.
+    pub kept: BTreeMap<TreePath, Reason>,
+    /// What is missing.
+    pub missing: Vec<Missing>,
+    /// What might be missed.
+    pub notes: Vec<String>,
+}
+
+/// Closes the tree over its needs.
+pub(super) fn close(tree: &Tree, plan: &Plan<'_>, drops: &Drops, fates: &BTreeMap<TreePath, Verdict>) -> Closed {
+    let mut closure =
+        Closure { tree, plan, drops, fates, libraries: Libraries::of(tree), todo: Vec::new(), found: Closed::default() };
+    for (path, verdict) in fates.iter().filter(|(_, verdict)| verdict.fate == Fate::Keep) {
+        closure.keep(path, Reason { rule: verdict.rule, needed: None });
+    }
+    // In the order of the paths, so that the first reason of each is the same every time.
+    closure.todo.reverse();
+    while let Some(path) = closure.todo.pop() {
+        for want in closure.wants_of(&path) {
+            closure.take(&path, &want);
+        }
+    }
+    closure.found
+}
+
+struct Closure<'a> {
+    tree: &'a Tree,
+    plan: &'a Plan<'a>,
+    drops: &'a Drops,
+    fates: &'a BTreeMap<TreePath, Verdict>,
+    libraries: Libraries,
+    todo: Vec<TreePath>,
+    found: Closed,
+}
+
+impl Closure<'_> {
+    fn keep(&mut self, path: &TreePath, reason: Reason) {
+        if self.tree.get(path).is_none_or(|entry| matches!(entry.kind, Kind::Dir)) {
+            return;
+        }
+        match self.found.kept.get_mut(path) {
+            Some(known) => {
+                // The strongest need is remembered: what must be there says more than what may.
+                let stronger = |new: &Needed| known.needed.as_ref().is_none_or(|old| new.must && !old.must);
+                if reason.needed.as_ref().is_some_and(stronger) {
+                    known.needed = reason.needed;
+                }
+            }
+            None => {
+                self.found.kept.insert(path.clone(), reason);
+                self.todo.push(path.clone());
+            }
+        }
+    }
+
+    fn keep_for(&mut self, path: &TreePath, user: &TreePath, want: &Want) {
+        let rule = self.fates.get(path).and_then(|verdict| verdict.rule);
+        let needed = (path != user).then(|| Needed { by: user.clone(), verb: want.verb, must: want.must });
+        self.keep(path, Reason { rule, needed });
+    }
+
+    /// Looks for what `user` wants; takes it, or notes that it is missing.
+    fn take(&mut self, user: &TreePath, want: &Want) {
+        let trails = match &want.what {
+            What::Path(path) => self.at(TreePath::root().link_target(path).ok()),
+            What::Program(name, directories) => {
+                let places = directories.iter().filter_map(|directory| TreePath::literal(directory).join(name).ok());
+                let trails = places.map(|place| Trail::follow(self.tree, &place));
+                trails.into_iter().find(|trail| trail.is_there(self.tree)).into_iter().collect()
+            }
+            What::Library(names) => self.library(user, names).into_iter().collect(),
+            What::Unit(name) => self.at(links::unit_path(self.tree, name)),
+            What::Matching(glob) => {
+                let paths = self.tree.iter().filter(|(_, entry)| !matches!(entry.kind, Kind::Dir)).map(|(path, _)| path);
+                let paths: Vec<_> = paths.filter(|path| glob.matches(path.as_bytes())).cloned().collect();
+                paths.into_iter().flat_map(|path| self.at(Some(path))).collect()
+            }
+        };
+        if trails.is_empty() {
+            self.miss(user, want);
+        }
+        for trail in trails {
+            for link in &trail.links {
+                self.keep_for(link, user, want);
+            }
+            self.keep_for(&trail.end, user, want);
+        }
+    }
+
+    fn at(&self, path: Option<TreePath>) -> Vec<Trail> {
+        path.map(|path| Trail::follow(self.tree, &path)).filter(|trail| trail.is_there(self.tree)).into_iter().collect()
+    }
+
+    fn library(&mut self, user: &TreePath, names: &[Vec<u8>]) -> Option<Trail> {
+        let elf = self.libraries.elf(self.tree, user).ok().flatten()?.clone();
+        names.iter().find_map(|name| self.libraries.find(self.tree, name, user, &elf))
+    }
+
+    fn miss(&mut self, user: &TreePath, want: &Want) {
+        let dropped = self.dropped_for(&want.what);
+        let lost = match dropped {
+            Some(dropped) => self.lost(dropped),
+            None => Lost::NoPackage,
+        };
+        let user = user.clone();
+        let package = self.package(self.tree.get(&user).map(|entry| &entry.origin));
+        let missing = Missing { user, package, verb: want.verb, name: want.what.name(), lost };
+        match (&missing.lost, want.must) {
+            (_, true) => {
+                if !self.found.missing.contains(&missing) {
+                    self.found.missing.push(missing);
+                }
+            }
+            (Lost::ByRule { .. }, false) => self.found.notes.push(missing.in_full()),
+            (Lost::NoPackage, false) => {}
+        }
+    }
+
+    fn lost(&self, dropped: &Dropped) -> Lost {
+        let rule = match dropped.cause {
+            Cause::Rule(rule) | Cause::NotNeeded(rule) => self.plan.rules.get(rule).map(ToString::to_string),
+            _ => None,
+        };
+        let package = self.package(Some(&dropped.origin));
+        Lost::ByRule { path: dropped.path.clone(), rule: rule.unwrap_or_default(), package }
+    }
+
+    fn package(&self, origin: Option<&Origin>) -> String {
+        match origin {
+            Some(Origin::Package(id)) => self.plan.packages.get(*id as usize).cloned().unwrap_or_default(),
+            Some(Origin::Config(path)) => path.display().to_string(),
+            Some(Origin::Kernel) => "the kernel".to_owned(),
+            Some(Origin::Made(what)) => (*what).to_owned(),
+            None => String::new(),
+        }
+    }
+
+    /// Returns what went that would have been it.
+    fn dropped_for(&self, what: &What) -> Option<&Dropped> {
+        let named = |name: &[u8]| self.drops.list.values().find(|dropped| dropped.path.name() == name);
+        match what {
+            What::Path(path) => {
+                let path = TreePath::root().link_target(path).ok()?;
+                self.drops.around(&Trail::follow(self.tree, &path).end)
+            }
+            What::Program(name, directories) => {
+                let places = directories.iter().filter_map(|directory| TreePath::literal(directory).join(name).ok());
+                places.into_iter().find_map(|place| self.drops.around(&Trail::follow(self.tree, &place).end))
+            }
+            What::Library(names) => names.iter().find_map(|name| named(name.rsplit(|byte| *byte == b'/').next().unwrap_or(name))),
+            What::Unit(name) => {
+                let names = std::iter::once(name.clone()).chain(units::template_of(name));
+                names.into_iter().find_map(|name| {
+                    let places = self.drops.list.values().filter(|dropped| dropped.path.name() == name.as_slice());
+                    places.into_iter().find(|dropped| links::in_unit_directory(&dropped.path).is_some_and(|below| below == name))
+                })
+            }
+            What::Matching(glob) => self.drops.list.values().find(|dropped| glob.matches(dropped.path.as_bytes())),
+        }
+    }
+
+    /// Returns what a file that stays wants.
+    fn wants_of(&mut self, path: &TreePath) -> Vec<Want> {
+        let Some(entry) = self.tree.get(path) else { return Vec::new() };
+        let mut wants = self.wants_by_plugin(path);
+        match &entry.kind {
+            Kind::Symlink(_) => wants.extend(self.wants_of_link(path)),
+            Kind::File(content) => {
+                let bytes = content.bytes();
+                wants.extend(self.wants_of_elf(path));
+                if entry.meta.mode & 0o111 != 0 {
+                    wants.extend(scripts::wants_of_script(bytes));
+                }
+                wants.extend(self.wants_of_text(path, bytes));
+            }
+            _ => {}
+        }
+        wants
+    }
+
+    /// A link that stays wants its target, unless it only attaches a unit to another.
+    fn wants_of_link(&self, path: &TreePath) -> Option<Want> {
+        let target = Trail::follow(self.tree, path);
+        let there = target.is_there(self.tree) && !links::is_want_link(path);
+        there.then(|| Want { what: What::Path(target.end.as_bytes().to_vec()), verb: "is a link to", must: false })
+    }
+
+    fn wants_of_elf(&mut self, path: &TreePath) -> Vec<Want> {
+        match self.libraries.elf(self.tree, path) {
+            Ok(Some(elf)) => wants_of_elf(elf, self.plan),
+            Ok(None) => Vec::new(),
+            Err(err) => {
+                self.found.notes.push(format!("`{path}` begins like a program or library, but {err}"));
+                Vec::new()
+            }
+        }
+    }
+
+    fn wants_of_text(&mut self, path: &TreePath, bytes: &[u8]) -> Vec<Want> {
+        let directory = path.parent().unwrap_or_default();
+        let directory = directory.as_bytes();
+        let in_any = |places: &[&str]| places.iter().any(|place| directory == place.as_bytes());
+        if in_any(&["usr/lib/udev/rules.d", "etc/udev/rules.d"]) && path.name().ends_with(b".rules") {
+            return udev::wants_of_rules(bytes);
+        }
+        if in_any(&["usr/lib/modprobe.d", "etc/modprobe.d"]) && path.name().ends_with(b".conf") {
+            return scripts::wants_of_modprobe(bytes);
+        }
+        let Some(below) = links::in_unit_directory(path) else { return Vec::new() };
+        let unit = match links::unit_of_attachment(path) {
+            Some(unit) if below.ends_with(b".conf") => unit,
+            None if !below.contains(&b'/') && units::is_unit(below) => below.to_vec(),
+            _ => return Vec::new(),
+        };
+        let is_drop_in = below.contains(&b'/');
+        let read = units::read(if is_drop_in { b"" } else { &unit }, bytes);
+        match read.conditions.iter().find(|condition| !self.can_hold(condition)) {
+            Some(condition) => {
+                let path_name = condition.path.escape_ascii();
+                self.found.notes.push(format!("`{path}` never runs in the image: it asks for `{path_name}` to be {}", {
+                    if condition.negated { "absent" } else { "there" }
+                }));
+                Vec::new()
+            }
+            None => read.wants,
+        }
+    }
+
+    /// Tells whether a condition can hold at boot. Only what packages ship is known here; the finalizers make `/etc/initrd-release`.
+    fn can_hold(&self, condition: &units::Condition) -> bool {
+        if condition.path == b"/etc/initrd-release" {
+            return !condition.negated;
+        }
+        let Ok(path) = TreePath::root().link_target(&condition.path) else { return true };
+        let trail = Trail::follow(self.tree, &path);
+        condition.negated || trail.is_there(self.tree) || self.drops.around(&trail.end).is_none()
+    }
+
+    fn wants_by_plugin(&self, path: &TreePath) -> Vec<Want> {
+        let bytes = path.as_bytes();
+        let want = |glob: &Glob, must| Want { what: What::Matching(glob.clone()), verb: "needs", must };
+        let plugins = self.plan.plugins.iter().filter(|plugin| plugin.when.matches(bytes));
+        plugins
+            .flat_map(|plugin| {
+                let needs = plugin.needs.iter().map(|glob| want(glob, true));
+                needs.chain(plugin.wants.iter().map(|glob| want(glob, false))).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+}
+
+/// Returns what an ELF file wants: its loader, its libraries, and of what it loads while running the features that are wanted.
+fn wants_of_elf(elf: &Elf, plan: &Plan<'_>) -> Vec<Want> {
+    let loader = elf.interpreter.iter().map(|path| Want { what: What::Path(path.clone()), verb: "is loaded by", must: true });
+    let needed = elf.needed.iter();
+    let needed = needed.map(|name| Want { what: What::Library(vec![name.clone()]), verb: "needs the library", must: true });
+    let loaded = elf.dlopen.iter().filter_map(|dlopen| {
+        let wanted = plan.dlopen.iter().any(|item| item.text == dlopen.feature);
+        let names = dlopen.sonames.iter().map(|name| name.clone().into_bytes()).collect();
+        let must = wanted || dlopen.priority == Priority::Required;
+        must.then_some(Want { what: What::Library(names), verb: "loads the library", must })
+    });
+    loader.chain(needed).chain(loaded).collect()
+}
