@@ -3,6 +3,7 @@
 pub mod base;
 pub mod config;
 pub mod family;
+pub mod finalize;
 pub mod format;
 pub mod package;
 pub mod report;
