@@ -4,6 +4,7 @@ pub mod base;
 pub mod config;
 pub mod deliver;
 pub mod family;
+pub mod finalize;
 pub mod format;
 pub mod image;
 pub mod pack;

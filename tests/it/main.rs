@@ -2,3 +2,8 @@
 
 mod cpio;
 mod deliver;
+//! Tests with Debian's own packages and tools.
+
+mod finalize;
+mod parity;
+mod trixie;
