@@ -3,6 +3,7 @@
 mod explain;
 pub mod lock;
 mod order;
+mod parts;
 mod sat;
 mod solve;
 
@@ -16,6 +17,7 @@ use crate::package::{Catalog, Constraint, Op, Package, PackageId, Refusal};
 use crate::report::{Event, Reporter, Stage};
 
 pub use explain::Step;
+pub use parts::parts;
 use solve::{Cause, Choice, Pool};
 
 /// What is wanted.

@@ -2,7 +2,6 @@
 
 mod cpio;
 mod deliver;
-//! Tests with Debian's own packages and tools.
 
 mod finalize;
 mod parity;
