@@ -4,6 +4,7 @@ pub mod base;
 pub mod config;
 pub mod family;
 pub mod format;
+pub mod modules;
 pub mod package;
 pub mod report;
 pub mod tree;

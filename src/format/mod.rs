@@ -1,3 +1,5 @@
 //! File formats, knowing nothing of packages or trees: bytes in, values out, and back.
 
 pub mod compress;
+pub mod modindex;
+pub mod module;
