@@ -7,6 +7,7 @@ pub mod family;
 pub mod finalize;
 pub mod format;
 pub mod image;
+pub mod modules;
 pub mod pack;
 pub mod package;
 pub mod plan;

@@ -4,5 +4,7 @@ pub mod ar;
 pub mod capability;
 pub mod compress;
 pub mod elf;
+pub mod modindex;
+pub mod module;
 pub mod newc;
 pub mod tar;

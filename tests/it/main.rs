@@ -2,7 +2,9 @@
 
 mod cpio;
 mod deliver;
-
+mod depmod;
 mod finalize;
+mod kernels;
+mod modules;
 mod parity;
 mod trixie;
