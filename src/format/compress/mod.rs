@@ -1,5 +1,7 @@
 //! Compression: the only door to the compression crates.
 
+pub mod decode;
+
 use std::fmt;
 use std::str::FromStr;
 
