@@ -1,0 +1,5 @@
+//! Tests that need Debian's packages, its tools, or a server: one binary.
+
+mod acquire;
+mod repository;
+mod server;
