@@ -3,6 +3,7 @@
 //! A family opens no socket and knows no path of the host: it parses bytes that it is given.
 
 pub mod deb;
+pub mod door;
 
 use std::cmp::Ordering;
 use std::io::Read;

@@ -1,5 +1,6 @@
 //! Tests against real packages and the formats' own tools.
 
+mod acquire;
 mod cpio;
 mod deliver;
 mod depmod;
@@ -7,4 +8,6 @@ mod finalize;
 mod kernels;
 mod modules;
 mod parity;
+mod repository;
+mod server;
 mod trixie;

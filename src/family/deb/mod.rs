@@ -4,6 +4,9 @@ pub mod control;
 pub mod index;
 pub mod read;
 mod relation;
+pub mod release;
+pub mod repository;
+pub mod sources;
 pub mod version;
 
 use std::cmp::Ordering;

@@ -1,0 +1,3 @@
+//! The running machine: what it is made of and what it trusts. Nothing else reads it.
+
+pub mod apt;
