@@ -63,7 +63,18 @@ fn causes(error: &dyn Diagnostic) -> Vec<String> {
 
 /// Keeps names out of archives and files from forging lines or colours on a terminal.
 pub fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c == '\n' { '\n' } else if c.is_control() { '\u{fffd}' } else { c }).collect::<String>().replace('\n', "\n    ")
+    text.chars()
+        .map(|c| {
+            if c == '\n' {
+                '\n'
+            } else if c.is_control() {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect::<String>()
+        .replace('\n', "\n    ")
 }
 
 #[cfg(test)]

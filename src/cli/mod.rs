@@ -10,6 +10,7 @@ mod plan;
 mod profiles;
 mod progress;
 mod request;
+mod session;
 mod signals;
 mod style;
 mod unpack;
@@ -79,7 +80,7 @@ pub(crate) struct At<E: Diagnostic + 'static> {
 
 impl<E: Diagnostic + 'static> std::fmt::Display for At<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.error.fmt(f)
+        std::fmt::Display::fmt(&self.error, f)
     }
 }
 

@@ -65,7 +65,11 @@ fn newest_stable(distro: &config::Distro) -> String {
 /// A profile that others build on says nothing by itself: its text is all there is.
 fn show_parent(name: &str, layers: &Layers) -> Result<(), Failure> {
     let files: Vec<&str> = layers.layers.iter().map(|layer| layer.file.as_str()).collect();
-    print(&format!("# {name} describes no distribution: others extend it. Read from {}.\n\n{}", files.join(", "), builtin::text(name).unwrap_or_default()))
+    print(&format!(
+        "# {name} describes no distribution: others extend it. Read from {}.\n\n{}",
+        files.join(", "),
+        builtin::text(name).unwrap_or_default()
+    ))
 }
 
 /// The lists of a profile by the key under which a drop-in changes them.
@@ -123,11 +127,23 @@ fn as_toml(profile: &Profile, layers: &Layers) -> String {
         let _ = writeln!(out, "distro.links.{name} = {}  # {}", quoted(&target.text), target.source); // cannot fail
     }
     for blocked in &profile.block {
-        let _ = writeln!(out, "[[packages.block]]  # {}\nname = {}\nwhy = {}", blocked.name.source, quoted(&blocked.name.text), quoted(&blocked.why)); // cannot fail
+        let _ = writeln!(
+            out,
+            "[[packages.block]]  # {}\nname = {}\nwhy = {}",
+            blocked.name.source,
+            quoted(&blocked.name.text),
+            quoted(&blocked.why)
+        ); // cannot fail
     }
     for plugin in &profile.plugins {
         let needs: Vec<String> = plugin.needs.iter().map(|item| quoted(&item.text)).collect();
-        let _ = writeln!(out, "[[plugins]]  # {}\nwhen = {}\nneeds = [{}]", plugin.when.source, quoted(&plugin.when.text), needs.join(", ")); // cannot fail
+        let _ = writeln!(
+            out,
+            "[[plugins]]  # {}\nwhen = {}\nneeds = [{}]",
+            plugin.when.source,
+            quoted(&plugin.when.text),
+            needs.join(", ")
+        ); // cannot fail
     }
     for (name, about) in &profile.known_features {
         let on = if profile.with.iter().any(|item| item.text == *name) { "on " } else { "off" };

@@ -4,7 +4,8 @@ use super::UsageError;
 use super::args::{Global, Target};
 use super::{Failure, args};
 use crate::config::{self, Body, Change, Distro, Item, Layer, Layers, Profile};
-use crate::host::{self, OsRelease};
+use crate::host;
+use crate::host::apt::{self, OsRelease};
 use crate::report::{Event, Reporter, Stage};
 
 /// A merged profile and what came with it.
@@ -19,7 +20,7 @@ pub struct Settled {
 
 /// Settles distribution, release and architecture, and merges all layers.
 pub fn settle(target: &Target, modules: &[String], global: &Global, reporter: &dyn Reporter) -> Result<Settled, Failure> {
-    let host = host::os_release(std::path::Path::new("/"));
+    let host = apt::os_release(std::path::Path::new("/"))?;
     let name = match &target.distro {
         Some(name) => name.clone(),
         None => distro_of_host(host.as_ref())?,

@@ -117,8 +117,10 @@ pub struct Blocked {
 pub struct Plugin {
     /// A glob: if the image holds a match …
     pub when: Item,
-    /// … it must hold a match of each of these.
+    /// … it must hold a match of each of these …
     pub needs: Vec<Item>,
+    /// … and holds what there is of these.
+    pub wants: Vec<Item>,
 }
 
 /// A feature: a word by which a user asks for a capability of the initrd.
@@ -241,7 +243,11 @@ fn read_body(table: &mut Table) -> Result<Body, DocumentError> {
     body.dlopen = change(table, "dlopen")?;
     for node in table.take("plugins").map_or(Ok(Vec::new()), |node| node.list("a list of tables ([[plugins]])"))? {
         let mut plugin = node.table()?;
-        body.plugins.push(Plugin { when: plugin.required_text("when")?, needs: plugin.items("needs")? });
+        body.plugins.push(Plugin {
+            when: plugin.required_text("when")?,
+            needs: plugin.items("needs")?,
+            wants: plugin.items("wants")?,
+        });
         plugin.finish()?;
     }
 
@@ -283,7 +289,10 @@ fn checked(change: Change, key: &str, is_right: impl Fn(&str) -> bool) -> Result
             key: format!("{key}.add"),
             value: item.text.clone(),
             reason: match key {
-                "prune" => "a rule is `-GLOB` (drop) or `+GLOB` (keep)".to_owned(),
+                "prune" => {
+                    "a rule is `-GLOB` (drop), `+GLOB` (keep), `?GLOB` (keep if needed) or `~GLOB` (lend to the finalizers)"
+                        .to_owned()
+                }
                 _ => "it is empty".to_owned(),
             },
             source_at: item.source.clone(),
@@ -292,7 +301,7 @@ fn checked(change: Change, key: &str, is_right: impl Fn(&str) -> bool) -> Result
 }
 
 fn is_prune_rule(text: &str) -> bool {
-    text.strip_prefix(['-', '+']).is_some_and(|glob| Glob::new(glob).is_ok())
+    text.strip_prefix(['-', '+', '?', '~']).is_some_and(|glob| Glob::new(glob.trim_end_matches('/')).is_ok())
 }
 
 #[cfg(test)]
@@ -313,7 +322,7 @@ mod tests {
             ("\n[packages]\nadds = []\n", "unknown key `adds` in [packages]", "f:3"),
             (
                 "[prune]\nadd = [\n'usr/share/doc'\n]\n",
-                "`prune.add` cannot be `usr/share/doc`: a rule is `-GLOB` (drop) or `+GLOB` (keep)",
+                "`prune.add` cannot be `usr/share/doc`: a rule is `-GLOB` (drop), `+GLOB` (keep), `?GLOB` (keep if needed) or `~GLOB` (lend to the finalizers)",
                 "f:3",
             ),
             ("[[when]]\nreleases = ['x']\n", "unknown key `releases` in [when]", "f:2"),

@@ -7,12 +7,13 @@ mod overlay;
 
 use std::path::PathBuf;
 
+pub use describe::reason;
 pub use error::Error;
 pub use kernel::Kernel;
 pub use overlay::Include;
 
-use crate::acquire::{self, Blob};
-use crate::config::{Item, Profile};
+use crate::acquire::Blob;
+use crate::config::Profile;
 use crate::family::Family;
 use crate::finalize::{self, Applied, check};
 use crate::format::compress::{Compression, Format};
@@ -99,26 +100,33 @@ pub struct Stores<'a> {
     pub segments: Option<&'a SegmentStore>,
 }
 
-/// Plans the packages of a request.
-pub fn plan(request: &Request<'_>, recommends: bool, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Packages, Error> {
+/// What is to be planned.
+#[derive(Debug, Clone, Copy)]
+pub struct Planning<'a> {
+    /// The merged configuration.
+    pub profile: &'a Profile,
+    /// Where the modules come from; nothing for a plan without any.
+    pub kernel: Option<&'a Kernel>,
+    /// Take what packages recommend, too.
+    pub recommends: bool,
+}
+
+/// Plans the packages of an image.
+pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Packages, Error> {
     reporter.event(&Event::Begin { stage: Stage::Plan });
-    let profile = request.profile;
+    let Planning { profile, kernel, recommends } = *wanted;
     let blocked = profile.block.iter().map(|blocked| plan::Blocked {
         name: blocked.name.text.clone(),
         why: blocked.why.clone(),
         source: blocked.name.source.clone(),
     });
-    let wanted = plan::Request {
-        packages: profile.packages.clone(),
-        recommends,
-        blocked: blocked.collect(),
-        omit: profile.omit.clone(),
-    };
-    let mut packages = Packages { base: plan::plan(&wanted, catalog, reporter)?, ..Packages::default() };
-    if let Some(Kernel::Package(name)) = &request.kernel {
+    let request =
+        plan::Request { packages: profile.packages.clone(), recommends, blocked: blocked.collect(), omit: profile.omit.clone() };
+    let mut packages = Packages { base: plan::plan(&request, catalog, reporter)?, ..Packages::default() };
+    if let Some(Kernel::Package(name)) = kernel {
         packages.kernel = plan::parts(name, &profile.kernel_follow, catalog)?;
     }
-    if request.kernel.as_ref().is_some_and(Kernel::wants_firmware_packages) {
+    if kernel.is_some_and(Kernel::wants_firmware_packages) {
         for name in &profile.firmware_packages {
             for part in plan::parts(name, &[], catalog)? {
                 if !packages.firmware.iter().any(|other| other.package.name == part.package.name) {
@@ -247,7 +255,7 @@ impl<'a> Files<'a> {
         reporter: &dyn Reporter,
     ) -> Result<Unpacked, Error> {
         let packages = self.of(part);
-        let opens: Vec<Box<unpack::Open<'_>>> = packages.iter().map(|(_, _, blob)| blob.opener()).collect();
+        let opens: Vec<Box<unpack::Open<'_>>> = packages.iter().map(|(_, _, blob)| opener(blob)).collect();
         let inputs: Vec<unpack::Input<'_>> = packages
             .iter()
             .zip(&opens)
@@ -255,6 +263,10 @@ impl<'a> Files<'a> {
             .collect();
         Ok(unpack::unpack(&inputs, family, layout, keep, stores.payloads, threads, reporter)?)
     }
+}
+
+fn opener<'a>(blob: &'a Blob) -> Box<unpack::Open<'a>> {
+    Box::new(|| Ok(Box::new(blob.open())))
 }
 
 /// Chooses modules and firmware.
@@ -287,8 +299,7 @@ fn select_modules(
         Kernel::Package(_) => modules::find_kver(&tree)?,
     };
     let options = modules::Options { arch: Some(&request.profile.arch), ..modules::Options::default() };
-    let selected =
-        modules::modules(&tree, &firmware, &version, &request.profile.modules, &options, request.threads, reporter)?;
+    let selected = modules::modules(&tree, &firmware, &version, &request.profile.modules, &options, request.threads, reporter)?;
     Ok(Some((version, selected)))
 }
 
@@ -303,13 +314,20 @@ fn finalize_tree(
     let options = finalize::Options {
         users: profile.users.clone(),
         masks: profile.masks.clone(),
-        emergency: finalize::Emergency::from_item(profile.emergency.as_ref())?,
+        emergency: emergency(profile)?,
         locale: None,
     };
     let context = finalize::Context { options: &options, time_s: epoch_s, host_ids: None };
     let applied = finalize::finalize(tree, &profile.finalize, &context, reporter)?;
     prune::return_lent(tree, pruned);
     Ok(applied)
+}
+
+fn emergency(profile: &Profile) -> Result<finalize::Emergency, Error> {
+    let Some(item) = &profile.emergency else { return Ok(finalize::Emergency::default()) };
+    item.text
+        .parse()
+        .map_err(|reason| finalize::Error::Option { text: item.text.clone(), reason, source_line: item.source.clone() }.into())
 }
 
 /// Fails when the image would not boot.
@@ -374,14 +392,4 @@ fn join(mut under: Tree, over: Tree) -> Result<Tree, Error> {
         }
     }
     Ok(under)
-}
-
-/// Returns what a build needs from mirrors and caches.
-pub fn wanted(packages: &Packages) -> Vec<acquire::Wanted<'_>> {
-    packages.wanted().map(|planned| acquire::Wanted { package: &planned.package }).collect()
-}
-
-/// The words of a request that the command line may have given wrongly.
-pub fn item(text: &str) -> Item {
-    Item::from_command_line(text)
 }

@@ -1,1 +1,1 @@
-//! A plan as a file.
+//! lock placeholder
