@@ -1,0 +1,3 @@
+//! Tests that need Debian's packages or tools, one binary.
+
+mod prune;
