@@ -112,6 +112,9 @@ pub(super) fn close(tree: &Tree, plan: &Plan<'_>, drops: &Drops, fates: &BTreeMa
     closure.found
 }
 
+/// How far up the libraries that load each other are asked.
+const LOADERS_MAX: usize = 16;
+
 struct Closure<'a> {
     tree: &'a Tree,
     plan: &'a Plan<'a>,
@@ -180,9 +183,21 @@ impl Closure<'_> {
         path.map(|path| Trail::follow(self.tree, &path)).filter(|trail| trail.is_there(self.tree)).into_iter().collect()
     }
 
+    /// Looks for a library as the loader does for `user`, and if there is none, among what those who load `user` have loaded
+    /// before: libsystemd-core needs libsystemd-shared, which only systemd itself knows where to find.
     fn library(&mut self, user: &TreePath, names: &[Vec<u8>]) -> Option<Trail> {
-        let elf = self.libraries.elf(self.tree, user).ok().flatten()?.clone();
-        names.iter().find_map(|name| self.libraries.find(self.tree, name, user, &elf))
+        let mut user = user.clone();
+        for above in 0..LOADERS_MAX {
+            let elf = self.libraries.elf(self.tree, &user).ok().flatten()?.clone();
+            for name in names {
+                let knows = above == 0 || elf.needed.contains(name) || elf.runpath.is_empty() && !elf.rpath.is_empty();
+                if let Some(trail) = knows.then(|| self.libraries.find(self.tree, name, &user, &elf)).flatten() {
+                    return Some(trail);
+                }
+            }
+            user = self.found.kept.get(&user)?.needed.as_ref()?.by.clone();
+        }
+        None
     }
 
     fn miss(&mut self, user: &TreePath, want: &Want) {
@@ -200,8 +215,14 @@ impl Closure<'_> {
                     self.found.missing.push(missing);
                 }
             }
-            (Lost::ByRule { .. }, false) => self.found.notes.push(missing.in_full()),
+            (Lost::ByRule { .. }, false) => self.note(missing.in_full()),
             (Lost::NoPackage, false) => {}
+        }
+    }
+
+    fn note(&mut self, note: String) {
+        if !self.found.notes.contains(&note) {
+            self.found.notes.push(note);
         }
     }
 

@@ -8,6 +8,7 @@ mod finalize;
 mod kernels;
 mod modules;
 mod parity;
+mod prune;
 mod repository;
 mod server;
 mod trixie;
