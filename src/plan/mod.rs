@@ -256,7 +256,7 @@ fn wanted<'r>(request: &'r Request, catalog: &dyn Catalog, reporter: &dyn Report
             }
             Err(Error::Unknown { .. }) if is_optional => {
                 let message = format!("`{text}`, wanted by {}, is not available and was left out", item.source);
-                reporter.event(&Event::Warning { stage: Stage::Plan, message: &message });
+                reporter.event(&Event::Detail { stage: Stage::Plan, message: &message });
             }
             Err(error) => return Err(error),
         }
