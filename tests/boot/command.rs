@@ -36,11 +36,6 @@ fn located(name: &str) -> PathBuf {
     dirs.split(':').map(|dir| Path::new(dir).join(name)).find(|path| path.is_file()).unwrap_or_else(|| name.into())
 }
 
-/// Tells whether a tool is there.
-pub fn present(name: &str) -> bool {
-    located(name).is_absolute()
-}
-
 /// Runs a command and returns what it printed on its standard output; an error holds the end of what it printed on both.
 pub fn run(command: &mut Command) -> Result<String, String> {
     let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -90,10 +90,10 @@ fn encrypt(image: &Path) -> Result<(), String> {
     File::options().write(true).open(image).and_then(|file| file.set_len(size + LUKS_RESERVED)).map_err(at(image))?;
     let key = image.with_extension("key");
     fs::write(&key, PASSPHRASE).map_err(at(&key))?;
-    let reserved = LUKS_RESERVED.to_string();
+    let reserved = format!("{}M", LUKS_RESERVED >> 20);
     run(tool("cryptsetup")
         .args(["reencrypt", "--encrypt", "--batch-mode", "--type", "luks2", "--uuid", LUKS_UUID])
-        .args(["--reduce-device-size", &format!("{reserved}b"), "--resilience", "none"])
+        .args(["--reduce-device-size", &reserved, "--resilience", "none"])
         .args(["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"])
         .args(["--cipher", "aes-xts-plain64", "--key-size", "256", "--key-file"])
         .args([key.as_path(), image]))?;

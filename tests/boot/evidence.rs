@@ -35,8 +35,27 @@ struct Excuse {
     because: &'static str,
 }
 
+const BUSY: &str = "the emulator had no time on a busy host";
+
 /// The kernel's own warnings in this emulated machine. User space has no excuse unless it is named here.
-const EXCUSES: &[Excuse] = &[];
+const EXCUSES: &[Excuse] = &[
+    Excuse { who: "kernel", says: "mtrr: your CPUs had inconsistent", because: "QEMU gives the second processor no MTRR state" },
+    Excuse { who: "kernel", says: "fail to add MMCONFIG information", because: "QEMU's `pc` machine has no PCI Express" },
+    Excuse { who: "kernel", says: "amd_pstate: the _CPC object is not present", because: "QEMU has no ACPI power tables" },
+    Excuse { who: "kernel", says: "tsc: Unable to calibrate against PIT", because: BUSY },
+    Excuse { who: "kernel", says: "APIC calibration not consistent", because: BUSY },
+    Excuse { who: "kernel", says: "clocksource: ", because: BUSY },
+    Excuse { who: "kernel", says: "hrtimer: interrupt took", because: BUSY },
+    Excuse { who: "kernel", says: "workqueue: ", because: BUSY },
+    Excuse { who: "kernel", says: "perf: interrupt took too long", because: BUSY },
+    Excuse { who: "kernel", says: "rcu: INFO:", because: BUSY },
+    Excuse { who: "kernel", says: "sched: DL replenish lagged", because: BUSY },
+    Excuse {
+        who: "kernel",
+        says: "CONFIG_IMA_DISABLE_HTABLE is disabled",
+        because: "Debian's kernel says so to every user of dm",
+    },
+];
 
 /// Returns what the root said, if it said all of it.
 pub fn collect(console: &str, nonce: &str) -> Option<Evidence> {
@@ -121,4 +140,3 @@ fn is_excused(line: &str) -> bool {
     let who = who.rsplit(' ').next().unwrap_or(who).split('[').next().unwrap_or(who);
     EXCUSES.iter().any(|excuse| excuse.who == who && says.contains(excuse.says))
 }
-

@@ -69,7 +69,8 @@ impl Machine<'_> {
             _ => ("qemu-system-x86_64", ["-machine", "pc", "-cpu", "max"], "ttyS0"),
         };
         let mut args: Vec<String> = machine.map(str::to_owned).to_vec();
-        let fixed = "-accel tcg -m 2048 -smp 2 -nodefaults -display none -monitor none -serial stdio -device virtio-rng-pci -no-reboot";
+        let fixed =
+            "-accel tcg -m 2048 -smp 2 -nodefaults -display none -monitor none -serial stdio -device virtio-rng-pci -no-reboot";
         args.extend(fixed.split(' ').map(str::to_owned));
         args.extend(["-kernel".into(), self.kernel.display().to_string()]);
         args.extend(["-initrd".into(), self.initrd.display().to_string()]);

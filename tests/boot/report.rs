@@ -23,7 +23,10 @@ pub fn line(outcome: &Outcome) -> String {
 
 /// Prints the table of all outcomes and the closing line.
 pub fn print(outcomes: &[Outcome], logs: &Path) {
-    println!("\n{:<22} {:<9} {:<6} {:<13} {:>7} {:>9} {:>9} {:>8}  result", "boot", "release", "arch", "disk", "wall s", "switch s", "initrd s", "MB");
+    println!(
+        "\n{:<22} {:<9} {:<6} {:<13} {:>7} {:>9} {:>9} {:>8}  result",
+        "boot", "release", "arch", "disk", "wall s", "switch s", "initrd s", "MB"
+    );
     for outcome in outcomes {
         let Scenario { name, release, arch, disk, .. } = outcome.scenario;
         let times = outcome.evidence.as_ref().map(|evidence| (evidence.switched_s, evidence.switched_s - evidence.initrd_s));

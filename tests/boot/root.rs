@@ -27,7 +27,9 @@ say switched_us $(show UserspaceTimestampMonotonic)
 say uptime_s $(cut -d' ' -f1 /proc/uptime)
 say state $(systemctl is-system-running)
 say modules $(wc -l </proc/modules)
-systemctl list-units --failed --plain --no-legend | while read -r line; do say failed "$line"; done
+systemctl list-units --failed --plain --no-legend | while read -r unit line; do
+    say failed "$unit: $(journal _SYSTEMD_UNIT="$unit" | tail -n 3 | sed 's/^[^:]*: //' | tr '\n' ';')"
+done
 say first $(journal _PID=1 | head -n 1)
 journal -p warning | while read -r line; do say complaint "$line"; done
 journal -p debug | grep -E 'No such file|not found|cannot open shared|Unknown (user|group)|[Ff]ailed to (exec|find)' |
