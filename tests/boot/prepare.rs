@@ -24,13 +24,16 @@ pub struct Parts {
     pub nonce: String,
 }
 
+/// What is made at most once under a key, or why it could not be made.
+type Made<K, V> = BTreeMap<K, Result<V, String>>;
+
 /// Makes parts and remembers them, failures too: what failed once is not tried for every scenario.
 pub struct Workshop {
     debian: Debian,
     dir: PathBuf,
-    disks: BTreeMap<(String, String, Disk), Result<(PathBuf, String), String>>,
-    images: BTreeMap<String, Result<PathBuf, String>>,
-    kernels: BTreeMap<String, Result<PathBuf, String>>,
+    disks: Made<(&'static str, &'static str, Disk), (PathBuf, String)>,
+    images: Made<String, PathBuf>,
+    kernels: Made<String, PathBuf>,
 }
 
 impl Workshop {
@@ -75,7 +78,7 @@ impl Workshop {
 
     fn disk(&mut self, scenario: &Scenario) -> Result<(PathBuf, String), String> {
         let (debian, dir) = (&self.debian, &self.dir);
-        let key = (scenario.release.to_owned(), scenario.arch.to_owned(), scenario.disk);
+        let key = (scenario.release, scenario.arch, scenario.disk);
         let make = || {
             let tar = debian.root_tar(scenario.release, scenario.arch)?;
             let name = format!("{}-{}-{}", scenario.release, scenario.arch, scenario.disk.name());
