@@ -1,3 +1,48 @@
-//! The project's errands: `cargo xtask install|test|boot|bench|man`.
+//! The project's errands: what takes more than one cargo command, in one place and in one language.
 
-fn main() {}
+mod bench;
+mod boot;
+mod install;
+mod measure;
+mod peers;
+mod setup;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask setup                    install what the tests need (apt-get, as root or through sudo)
+cargo xtask test                     setup, format, lints, all tests, the smoke boots
+cargo xtask test-slow                the second tier: the other boots, arm64, long runs of the fault and fuzz tests
+cargo xtask boot [smoke|slow|full|NAME…] [--list] [--write-docs]
+cargo xtask bench [RUNS] [--setup] [--only WORD]
+                                     our figures beside those of the peers, into docs/benchmarks.md (as root)
+cargo xtask install [DESTDIR=DIR] [PREFIX=/usr]
+                                     the program and all that belongs to it";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let errand = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    let result = match errand.as_str() {
+        "setup" => setup::run(),
+        "test" => test::run(test::Tier::First),
+        "test-slow" => test::run(test::Tier::Second),
+        "boot" => boot::run(&rest),
+        "bench" => bench::run(&rest),
+        "install" => install::run(&rest),
+        "" | "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        other => Err(format!("there is no errand `{other}`\n\n{USAGE}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

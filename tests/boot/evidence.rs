@@ -1,0 +1,131 @@
+//! Judges a run by what the real root's service said, or by what the console said when there must be no root.
+
+use crate::machine::{End, Run};
+use crate::scenarios::Expect;
+
+/// What the real root said about its boot.
+#[derive(Debug, Default, Clone)]
+pub struct Evidence {
+    /// What `/` is mounted from, and its type.
+    pub root: String,
+    /// When the initrd's PID 1 started, in seconds of the guest's clock.
+    pub initrd_s: f64,
+    /// When the real root's PID 1 started.
+    pub switched_s: f64,
+    /// What `systemctl is-system-running` said.
+    pub state: String,
+    /// Units of the real root that failed.
+    pub failed: Vec<String>,
+    /// The first line of PID 1 in the journal: it is the initrd's, if the journal came through.
+    pub first: String,
+    /// Journal lines of priority warning and worse.
+    pub complaints: Vec<String>,
+    /// Journal lines of any priority that speak of something missing.
+    pub missing: Vec<String>,
+}
+
+/// The journal lines that are no fault of the initrd: who says it, a part of what is said, and why it is no fault.
+///
+/// They are the kernel's own in this emulated machine; user space has no excuse unless it is named here.
+const EXCUSES: &[(&str, &str, &str)] = &[
+    ("kernel", "mtrr: your CPUs had inconsistent", "QEMU gives the second processor no MTRR state"),
+    ("kernel", "fail to add MMCONFIG information", "QEMU's `pc` machine has no PCI Express"),
+    ("kernel", "amd_pstate: the _CPC object is not present", "QEMU has no ACPI power tables"),
+    ("kernel", "CONFIG_IMA_DISABLE_HTABLE is disabled", "Debian's kernel says so to every user of dm"),
+    ("kernel", "callbacks suppressed", "the kernel says that it said less"),
+    ("kernel", "tsc: Unable to calibrate against PIT", BUSY),
+    ("kernel", "APIC calibration not consistent", BUSY),
+    ("kernel", "clocksource: ", BUSY),
+    ("kernel", "hrtimer: interrupt took", BUSY),
+    ("kernel", "hogged CPU for", BUSY),
+    ("kernel", "perf: interrupt took too long", BUSY),
+    ("kernel", "rcu: INFO:", BUSY),
+    ("kernel", "sched: DL replenish lagged", BUSY),
+    ("(sd-mkdcre", "Couldn't read inherited credential", "a unit names credentials that nobody has to pass"),
+];
+
+const BUSY: &str = "the emulator had no time on a busy host";
+
+/// Returns what the root said, if it said all of it.
+pub fn collect(console: &str, nonce: &str) -> Option<Evidence> {
+    let mut evidence = Evidence::default();
+    let mut ended = false;
+    for line in console.lines().filter_map(|line| line.strip_prefix(nonce)) {
+        let (key, value) = line.trim_start().split_once(' ').unwrap_or((line.trim(), ""));
+        let value = value.trim().to_owned();
+        let seconds = || value.parse::<f64>().unwrap_or(f64::NAN) / 1e6;
+        match key {
+            "root" => evidence.root = value,
+            "initrd_us" => evidence.initrd_s = seconds(),
+            "switched_us" => evidence.switched_s = seconds(),
+            "state" => evidence.state = value,
+            "failed" => evidence.failed.push(value),
+            "first" => evidence.first = value,
+            "complaint" => evidence.complaints.push(value),
+            "missing" => evidence.missing.push(value),
+            "end" => ended = true,
+            _ => {}
+        }
+    }
+    ended.then_some(evidence)
+}
+
+/// Tells whether the console says all that has to come of the boot.
+pub fn is_decided(console: &str, nonce: &str, expect: Expect) -> bool {
+    match expect {
+        Expect::Boots { .. } => console.contains(&format!("{nonce} end")),
+        Expect::Refuses { says } => console.contains(nonce) || says.iter().all(|text| console.contains(text)),
+    }
+}
+
+/// Returns everything that is wrong with a run; empty if the scenario passed.
+pub fn faults(run: &Run, nonce: &str, expect: Expect) -> Vec<String> {
+    match expect {
+        Expect::Boots { source, fstype } => match collect(&run.console, nonce) {
+            Some(evidence) => boot_faults(&evidence, source, fstype),
+            None => vec![match run.end {
+                End::Hopeless(text) => format!("the root was not reached: `{text}`"),
+                End::Off => "the machine went off before the root was reached".to_owned(),
+                End::Timeout => format!("the root was not reached in {:.0} s", run.seconds),
+                End::Decided => "the root's evidence is torn".to_owned(),
+            }],
+        },
+        Expect::Refuses { .. } if run.console.contains(nonce) => vec!["the root was reached all the same".to_owned()],
+        Expect::Refuses { says } => {
+            let unsaid = says.iter().filter(|text| !run.console.contains(**text));
+            unsaid.map(|text| format!("the console does not say `{text}`")).collect()
+        }
+    }
+}
+
+fn boot_faults(evidence: &Evidence, source: &str, fstype: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let wanted = format!("{source} {fstype}");
+    if evidence.root != wanted {
+        faults.push(format!("the root is `{}`, not `{wanted}`", evidence.root));
+    }
+    faults.extend(evidence.failed.iter().map(|unit| format!("a unit of the real root failed: {unit}")));
+    // Without the initrd's journal nothing below could fail.
+    match time_of(&evidence.first) {
+        Some(time) if time < evidence.switched_s => {}
+        _ => faults.push(format!("the initrd's journal did not come through: PID 1 begins with `{}`", evidence.first)),
+    }
+    let in_initrd = |line: &&String| time_of(line).is_none_or(|time| time < evidence.switched_s);
+    let complaints = evidence.complaints.iter().filter(in_initrd).filter(|line| !is_excused(line));
+    faults.extend(complaints.map(|line| format!("in the initrd: {line}")));
+    let missing = evidence.missing.iter().filter(in_initrd).filter(|line| !evidence.complaints.contains(line));
+    faults.extend(missing.filter(|line| !is_excused(line)).map(|line| format!("missing in the initrd: {line}")));
+    faults
+}
+
+/// Returns the seconds of a line like `[   12.345678] host ident[1]: text`.
+fn time_of(line: &str) -> Option<f64> {
+    line.strip_prefix('[')?.split_once(']')?.0.trim().parse().ok()
+}
+
+fn is_excused(line: &str) -> bool {
+    let said = line.split_once("] ").map_or(line, |(_, rest)| rest);
+    let (who, says) = said.split_once(": ").unwrap_or(("", said));
+    let who = who.rsplit(' ').next().unwrap_or(who).split('[').next().unwrap_or(who);
+    EXCUSES.iter().any(|(by, text, _)| *by == who && says.contains(text))
+}

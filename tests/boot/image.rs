@@ -1,0 +1,61 @@
+//! Has the initrd under test built, or takes a given one, and damages it when a scenario wants that.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::command::{at, run, tool};
+use crate::scenarios::{Damage, Scenario};
+
+/// Returns the image for a scenario, built by our own program, or the one that `MKINITRD_BOOT_IMAGE` names.
+pub fn build(scenario: &Scenario, dir: &Path) -> Result<PathBuf, String> {
+    if let Some(path) = given("MKINITRD_BOOT_IMAGE")? {
+        return Ok(path);
+    }
+    let out = dir.join(format!("{}.img", recipe(scenario)));
+    let mut command = tool(env!("CARGO_BIN_EXE_mkinitrd-pkg"));
+    command.args(["build", "--distro", "debian", "--release", scenario.release, "--arch", scenario.arch]);
+    command.args(scenario.build).arg("-o").arg(&out);
+    run(&mut command)?;
+    match fs::metadata(&out) {
+        Ok(meta) if meta.len() > 0 => Ok(out),
+        _ => Err(format!("`mkinitrd-pkg build` ended well but left no image at `{}`", out.display())),
+    }
+}
+
+/// Returns a name that two scenarios share if they boot the same image.
+pub fn recipe(scenario: &Scenario) -> String {
+    let words = scenario.build.join("").replace("--", "-").replace(':', "");
+    format!("{}-{}{words}", scenario.release, scenario.arch)
+}
+
+/// Returns the file that an environment variable names, if it is set.
+pub fn given(variable: &str) -> Result<Option<PathBuf>, String> {
+    match std::env::var_os(variable).map(PathBuf::from) {
+        Some(path) if path.is_file() => Ok(Some(path)),
+        Some(path) => Err(format!("`{variable}` names `{}`, which is no file", path.display())),
+        None => Ok(None),
+    }
+}
+
+/// Returns the version of the kernel whose modules are in an image that our program made.
+pub fn kernel_version(image: &Path) -> Result<String, String> {
+    let listed = run(tool(env!("CARGO_BIN_EXE_mkinitrd-pkg")).arg("ls").arg(image))?;
+    let words = listed.split_whitespace().filter_map(|word| word.split_once("lib/modules/"));
+    let mut versions = words.filter_map(|(_, rest)| rest.split('/').next()).filter(|version| !version.is_empty());
+    versions.next().map(str::to_owned).ok_or_else(|| format!("no kernel modules in `{}`", image.display()))
+}
+
+/// Returns the image with a scenario's damage done to a copy of it.
+pub fn damaged(scenario: &Scenario, image: &Path, dir: &Path) -> Result<PathBuf, String> {
+    match scenario.damage {
+        Damage::None => Ok(image.to_owned()),
+        Damage::Truncated(percent) => {
+            let out = dir.join(format!("{}.img", scenario.name));
+            fs::copy(image, &out).map_err(at(&out))?;
+            let file = fs::File::options().write(true).open(&out).map_err(at(&out))?;
+            let size = file.metadata().map_err(at(&out))?.len();
+            file.set_len(size * percent / 100).map_err(at(&out))?;
+            Ok(out)
+        }
+    }
+}

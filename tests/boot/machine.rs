@@ -1,0 +1,188 @@
+//! Runs one emulated machine and watches its console until something is decided or the time is up.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::command::{at, explain, tool};
+
+/// What a machine is made of.
+pub struct Machine<'a> {
+    /// Debian's name of its architecture.
+    pub arch: &'a str,
+    /// The kernel.
+    pub kernel: &'a Path,
+    /// The initrd.
+    pub initrd: &'a Path,
+    /// The disk, which is never written to.
+    pub disk: &'a Path,
+    /// The kernel command line beside the console's.
+    pub append: &'a str,
+    /// System credentials.
+    pub credentials: &'a [(&'a str, &'a str)],
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The caller saw what it was waiting for.
+    Decided,
+    /// The console said what no boot recovers from.
+    Hopeless(&'static str),
+    /// The machine went off by itself.
+    Off,
+    /// The time was up.
+    Timeout,
+}
+
+/// What a run left.
+pub struct Run {
+    /// How it ended.
+    pub end: End,
+    /// The console, without carriage returns and colour.
+    pub console: String,
+    /// Wall clock seconds.
+    pub seconds: f64,
+}
+
+/// What no boot recovers from, so that nobody has to wait for the time to be up.
+const HOPELESS: &[&str] = &[
+    "Kernel panic - not syncing",
+    "You are in emergency mode",
+    "Cannot open access to console, the root account is locked",
+    "Press Enter for maintenance",
+    "Entering emergency mode",
+    "(initramfs)",
+];
+
+/// How long the console may go on once all is decided, so that the log has the whole story.
+const GRACE: Duration = Duration::from_secs(3);
+
+impl Machine<'_> {
+    fn arguments(&self) -> (&'static str, Vec<String>) {
+        let (program, machine, console) = match self.arch {
+            "arm64" => ("qemu-system-aarch64", ["-machine", "virt", "-cpu", "cortex-a72"], "ttyAMA0"),
+            _ => ("qemu-system-x86_64", ["-machine", "pc", "-cpu", "max"], "ttyS0"),
+        };
+        let mut args: Vec<String> = machine.map(str::to_owned).to_vec();
+        let fixed =
+            "-accel tcg -m 2048 -smp 2 -nodefaults -display none -monitor none -serial stdio -device virtio-rng-pci -no-reboot";
+        args.extend(fixed.split(' ').map(str::to_owned));
+        args.extend(["-kernel".into(), self.kernel.display().to_string()]);
+        args.extend(["-initrd".into(), self.initrd.display().to_string()]);
+        args.extend(["-append".into(), format!("console={console} panic=-1 oops=panic {}", self.append)]);
+        args.extend(["-drive".into(), format!("file={},format=raw,if=virtio,snapshot=on", self.disk.display())]);
+        for (name, value) in self.credentials {
+            args.extend(["-smbios".into(), format!("type=11,value=io.systemd.credential:{name}={value}")]);
+        }
+        (program, args)
+    }
+
+    /// Runs it with its console in `log`, until `decided` says so of the console, or for `limit` at most.
+    pub fn run(&self, log: &Path, limit: Duration, decided: impl Fn(&str) -> bool) -> Result<Run, String> {
+        let (program, args) = self.arguments();
+        let started = Instant::now();
+        let mut command = tool(program);
+        command.args(&args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut guest = Guest::start(command.spawn().map_err(|error| explain(program, &error))?, log)?;
+        let mut decided_at: Option<(Instant, End)> = None;
+        let end = loop {
+            std::thread::sleep(Duration::from_millis(200));
+            let off = guest.is_off();
+            let console = guest.console();
+            if decided_at.is_none() {
+                let hopeless = || HOPELESS.iter().find(|text| console.contains(**text)).map(|text| End::Hopeless(text));
+                let end = if decided(&console) { Some(End::Decided) } else { hopeless() };
+                decided_at = end.map(|end| (Instant::now(), end));
+            }
+            match decided_at {
+                Some((at, end)) if off || at.elapsed() > GRACE => break if decided(&console) { End::Decided } else { end },
+                None if off => break End::Off,
+                None if started.elapsed() > limit => break End::Timeout,
+                _ => {}
+            }
+        };
+        guest.stop();
+        Ok(Run { end, console: guest.console(), seconds: started.elapsed().as_secs_f64() })
+    }
+}
+
+/// A running emulator and the threads that read from it.
+struct Guest {
+    child: Child,
+    console: Arc<Mutex<Vec<u8>>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Guest {
+    fn start(mut child: Child, log: &Path) -> Result<Guest, String> {
+        let console = Arc::new(Mutex::new(Vec::new()));
+        let file = Arc::new(Mutex::new(File::create(log).map_err(at(log))?));
+        let pipes: [Option<Box<dyn Read + Send>>; 2] = [
+            child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
+            child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
+        ];
+        let read = |mut pipe: Box<dyn Read + Send>| {
+            let (console, file) = (Arc::clone(&console), Arc::clone(&file));
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+                    console.lock().expect("invariant: no reader panics").extend_from_slice(&buffer[..count]);
+                    // The log is for people; a disk that is full shows in the next image that is made.
+                    let _ = file.lock().expect("invariant: no reader panics").write_all(&buffer[..count]);
+                }
+            })
+        };
+        let readers = pipes.into_iter().flatten().map(read).collect();
+        Ok(Guest { child, console, readers })
+    }
+
+    fn is_off(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    fn console(&self) -> String {
+        plain(&self.console.lock().expect("invariant: no reader panics"))
+    }
+
+    fn stop(&mut self) {
+        // Both fail only if the emulator is gone already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Returns console bytes as text without carriage returns and terminal escapes.
+fn plain(bytes: &[u8]) -> String {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes.iter().copied().peekable();
+    while let Some(byte) = rest.next() {
+        match byte {
+            0x1b if rest.next_if_eq(&b'[').is_some() => {
+                // A control sequence ends with its first letter.
+                rest.by_ref().find(|byte| (0x40..0x7f).contains(byte));
+            }
+            b'\r' | 0x1b => {}
+            _ => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Returns the place of a scenario's console log.
+pub fn log_path(dir: &Path, scenario: &str, attempt: u32) -> PathBuf {
+    dir.join(if attempt == 1 { format!("{scenario}.log") } else { format!("{scenario}.{attempt}.log") })
+}

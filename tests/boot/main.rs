@@ -1,0 +1,75 @@
+//! Boots the images that we build, with real Debian roots, in QEMU, and judges by what the real root says.
+//!
+//! `cargo test --test boot -- [smoke|slow|full|NAME…] [--list] [--must-match] [--write-docs]`; without words the smoke tier.
+//! Environment: `MKINITRD_BOOT_IMAGE` and `MKINITRD_BOOT_KERNEL` boot a given image and kernel instead of ours,
+//! `MKINITRD_BOOT_LIMIT_S` is the time that one boot may take, `MKINITRD_BOOT_JOBS` how many run at once,
+//! `MKINITRD_TEST_CACHE` keeps roots and kernels, `MKINITRD_TEST_MIRROR` replaces the mirror of the host's apt.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a runner talks to whoever runs it")]
+
+mod command;
+mod debian;
+mod disk;
+mod evidence;
+mod image;
+mod lvm;
+mod machine;
+mod prepare;
+mod report;
+mod root;
+mod runner;
+mod scenarios;
+
+use std::process::ExitCode;
+
+use scenarios::{SCENARIOS, Scenario, Tier};
+
+/// What the command line asks for.
+struct Request {
+    chosen: Vec<Scenario>,
+    list: bool,
+    must_match: bool,
+    write_docs: bool,
+}
+
+fn main() -> ExitCode {
+    let request = parse(std::env::args().skip(1));
+    if request.list {
+        for scenario in &request.chosen {
+            println!("{}: test", scenario.name);
+        }
+        return ExitCode::SUCCESS;
+    }
+    if request.chosen.is_empty() {
+        // `cargo test WORD` hands its filter to every target: no boot may be meant.
+        println!("boot: no scenario was asked for, {} filtered out", SCENARIOS.len());
+        return if request.must_match { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    match runner::run_all(&request.chosen, request.write_docs) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("boot: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(args: impl Iterator<Item = String>) -> Request {
+    let (flags, words): (Vec<String>, Vec<String>) = args.partition(|arg| arg.starts_with('-'));
+    let has = |flag: &str| flags.iter().any(|given| given == flag);
+    let wanted = |scenario: &&Scenario| match words.as_slice() {
+        [] => scenario.tier == Tier::Smoke,
+        words => words.iter().any(|word| match word.as_str() {
+            "full" => true,
+            "smoke" => scenario.tier == Tier::Smoke,
+            "slow" => scenario.tier == Tier::Slow,
+            name => scenario.name == name,
+        }),
+    };
+    Request {
+        chosen: SCENARIOS.iter().filter(wanted).copied().collect(),
+        list: has("--list"),
+        must_match: has("--must-match"),
+        write_docs: has("--write-docs"),
+    }
+}

@@ -1,0 +1,98 @@
+//! Prints what came of the boots, and writes `docs/boot-matrix.md`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use crate::command::at;
+use crate::runner::Outcome;
+use crate::scenarios::{Damage, Expect, SCENARIOS, Scenario, Tier};
+
+/// Returns one line for a scenario that is done.
+pub fn line(outcome: &Outcome) -> String {
+    let verdict = if outcome.faults.is_empty() { "ok  " } else { "FAIL" };
+    let mut line = format!("{verdict} {:<22} {:>6.1} s", outcome.scenario.name, outcome.seconds);
+    if let Some(evidence) = &outcome.evidence {
+        let _ = write!(line, "  switched root at {:.1} s  {}", evidence.switched_s, evidence.root); // to a string: cannot fail
+    }
+    for fault in &outcome.faults {
+        let _ = write!(line, "\n     {fault}"); // to a string: cannot fail
+    }
+    line
+}
+
+/// Prints the table of all outcomes and the closing line.
+pub fn print(outcomes: &[Outcome], logs: &Path) {
+    println!(
+        "\n{:<22} {:<9} {:<6} {:<13} {:>7} {:>9} {:>9} {:>8}  result",
+        "boot", "release", "arch", "disk", "wall s", "switch s", "initrd s", "MB"
+    );
+    for outcome in outcomes {
+        let Scenario { name, release, arch, disk, .. } = outcome.scenario;
+        let times = outcome.evidence.as_ref().map(|evidence| (evidence.switched_s, evidence.switched_s - evidence.initrd_s));
+        let show = |time: Option<f64>| time.map_or("-".to_owned(), |time| format!("{time:.1}"));
+        println!(
+            "{name:<22} {release:<9} {arch:<6} {:<13} {:>7.1} {:>9} {:>9} {:>8.1}  {}",
+            disk.name(),
+            outcome.seconds,
+            show(times.map(|(switched, _)| switched)),
+            show(times.map(|(_, initrd)| initrd)),
+            outcome.initrd_bytes as f64 / 1e6,
+            if outcome.faults.is_empty() { "ok" } else { "FAILED" },
+        );
+    }
+    let failed = outcomes.iter().filter(|outcome| !outcome.faults.is_empty()).count();
+    if failed > 0 {
+        println!("\nconsole logs: {}", logs.display());
+    }
+    println!("\n{} passed, {failed} failed, {} not asked for", outcomes.len() - failed, SCENARIOS.len() - outcomes.len());
+}
+
+/// Writes the matrix of all scenarios with what came of those that were run.
+pub fn write_matrix(outcomes: &[Outcome]) -> Result<(), String> {
+    let mut text = String::from(INTRODUCTION);
+    for scenario in SCENARIOS {
+        let outcome = outcomes.iter().find(|outcome| outcome.scenario.name == scenario.name);
+        let result = match outcome {
+            None => "not run".to_owned(),
+            Some(outcome) if !outcome.faults.is_empty() => "**failed**".to_owned(),
+            Some(Outcome { evidence: Some(evidence), seconds, .. }) => {
+                format!("boots; root at {:.1} s, {seconds:.0} s in all", evidence.switched_s)
+            }
+            Some(outcome) => format!("refused, {:.0} s", outcome.seconds),
+        };
+        let expected = match scenario.expect {
+            Expect::Boots { source, fstype } => format!("`{source}` {fstype}"),
+            Expect::Refuses { says } => says.iter().map(|text| format!("no root; “{text}”")).collect::<Vec<_>>().join("; "),
+        };
+        let damage = if scenario.damage == Damage::None { "" } else { " (damaged)" };
+        let tier = if scenario.tier == Tier::Smoke { "smoke" } else { "slow" };
+        let twin = scenario.twin.map_or("-".to_owned(), |twin| format!("`{twin}`"));
+        let Scenario { name, shows, release, arch, disk, append, .. } = scenario;
+        let kernel_line = append.split_whitespace().collect::<Vec<_>>().join(" ");
+        let build = scenario.build.join(" ");
+        let disk = disk.name();
+        text.push_str(&format!(
+            "| `{name}` | {shows}{damage} | {tier} | {release} {arch} | {disk} | `{build}` | `{kernel_line}` | {expected} | {twin} | {result} |\n"
+        ));
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/boot-matrix.md");
+    fs::write(&path, text).map_err(at(&path))
+}
+
+const INTRODUCTION: &str = "# What boots
+
+This table is written by `cargo xtask boot full --write-docs` out of `tests/boot/scenarios.rs`; do not edit it.
+
+Every boot is a real one: QEMU without hardware acceleration, Debian's own kernel, and a root file system that mmdebstrap made of
+Debian's packages, with systemd. A boot has passed when a service *of the real root* has printed a random word that only the disk
+knows, `/` is mounted from the device and with the type that the table names, no unit of the root failed, and the journal, which the
+initrd hands on to the root, holds no warning and nothing missing from the time in the initrd, but for the kernel's own lines that
+`tests/boot/evidence.rs` excuses by name. A boot with no root to reach has passed when the word does not come and the console says why.
+
+Times are the guest's own clock at switch-root and wall clock seconds for all, on two emulated processors; they depend on the load of
+the host and are no benchmark (`docs/benchmarks.md` is).
+
+| boot | shows | tier | root | disk | built with | kernel command line | what has to come | negative twin | last run |
+|---|---|---|---|---|---|---|---|---|---|
+";

@@ -1,0 +1,108 @@
+//! Lays what a boot test needs over a root file system of Debian packages: the service that gives evidence and powers off.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use crate::command::at;
+
+/// The root's own service. It alone knows the nonce: nothing that the initrd or the kernel prints can look like it.
+///
+/// Each line is one write, after the kernel and PID 1 were told to leave the console alone, so that none is torn.
+const EVIDENCE: &str = r#"#!/bin/sh
+exec >/dev/console 2>&1
+export LC_ALL=C.UTF-8 SYSTEMD_COLORS=0 SYSTEMD_PAGER=
+dmesg -n 1
+kill -s RTMIN+21 1
+say() { printf '%s %s\n' '@NONCE@' "$*"; }
+show() { systemctl show -p "$1" --value; }
+journal() { journalctl -q --no-pager -o short-monotonic -D /run/log/journal "$@" "_BOOT_ID=$boot"; }
+boot=$(tr -d - </proc/sys/kernel/random/boot_id)
+echo
+say begin
+say root $(findmnt -no SOURCE,FSTYPE /)
+say kernel $(uname -r)
+say initrd_us $(show InitRDTimestampMonotonic)
+say switched_us $(show UserspaceTimestampMonotonic)
+say uptime_s $(cut -d' ' -f1 /proc/uptime)
+say state $(systemctl is-system-running)
+say modules $(wc -l </proc/modules)
+systemctl list-units --failed --plain --no-legend | while read -r unit line; do
+    say failed "$unit: $(journal _SYSTEMD_UNIT="$unit" | tail -n 3 | sed 's/^[^:]*: //' | tr '\n' ';')"
+done
+say first $(journal _PID=1 | head -n 1)
+journal -p warning | while read -r line; do say complaint "$line"; done
+journal -p debug | grep -E 'No such file|not found|cannot open shared|Unknown (user|group)|[Ff]ailed to (exec|find)' |
+    while read -r line; do say missing "$line"; done
+say end
+systemctl --force --force poweroff
+"#;
+
+const SERVICE: &str = "[Unit]
+Description=Give evidence of the boot and power off
+After=basic.target systemd-journal-flush.service
+[Service]
+Type=oneshot
+ExecStart=/usr/local/sbin/boot-evidence
+";
+
+const TARGET: &str = "[Unit]
+Description=The end of a boot test
+Requires=basic.target
+Wants=boot-evidence.service
+After=basic.target
+AllowIsolate=yes
+";
+
+/// Units that do nothing for a boot test and cost emulated seconds.
+const MASKED: &[&str] = &[
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "systemd-firstboot.service",
+    "systemd-hwdb-update.service",
+    "systemd-update-done.service",
+];
+
+/// A machine id that is there already: otherwise the root believes in a first boot and applies presets.
+const MACHINE_ID: &str = "6d6b696e697472642d706b6720626f6f\n";
+
+/// Writes the files that are laid over the root into `dir`.
+pub fn write_overlay(dir: &Path, nonce: &str) -> Result<(), String> {
+    let units = dir.join("etc/systemd/system");
+    let sbin = dir.join("usr/local/sbin");
+    for sub in [&units, &sbin] {
+        fs::create_dir_all(sub).map_err(at(sub))?;
+    }
+    let script = sbin.join("boot-evidence");
+    fs::write(&script, EVIDENCE.replace("@NONCE@", nonce)).map_err(at(&script))?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(at(&script))?;
+    let files = [
+        (units.join("boot-evidence.service"), SERVICE),
+        (units.join("boot-evidence.target"), TARGET),
+        (dir.join("etc/machine-id"), MACHINE_ID),
+        (dir.join("etc/fstab"), ""),
+        (dir.join("etc/hostname"), "realroot\n"),
+    ];
+    for (path, text) in files {
+        fs::write(&path, text).map_err(at(&path))?;
+    }
+    let links = MASKED.iter().map(|unit| (*unit, "/dev/null")).chain([("default.target", "boot-evidence.target")]);
+    for (name, target) in links {
+        let path = units.join(name);
+        symlink(target, &path).map_err(at(&path))?;
+    }
+    Ok(())
+}
+
+/// What a root needs whose maintainer scripts could not run: users, and the links that base-files' scripts make.
+pub const FINISH: &str = r#"
+if [ ! -e "$root/etc/passwd" ]; then
+    cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
+    cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
+fi
+[ -e "$root/var/run" ] || ln -s /run "$root/var/run"
+"#;

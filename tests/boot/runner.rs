@@ -1,0 +1,124 @@
+//! Runs the chosen boots, two at a time, and says at the end what came of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::command::at;
+use crate::evidence::{self, Evidence};
+use crate::machine::{Machine, Run, log_path};
+use crate::prepare::{Parts, Workshop};
+use crate::report;
+use crate::scenarios::{Expect, Scenario};
+
+/// The wall clock limit of one boot: several times what a loaded machine with two cores needs.
+const LIMIT_S: u64 = 300;
+/// Emulated machines at once; each has two processors.
+const JOBS: usize = 2;
+/// QEMU sometimes loses a race with the kernel's patching of its own code. No initrd can cause or prevent it.
+const EMULATOR_RACE: &str = "Oops: int3";
+
+/// What came of one scenario.
+pub struct Outcome {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// What is wrong; empty if it passed.
+    pub faults: Vec<String>,
+    /// What the real root said, if it was reached.
+    pub evidence: Option<Evidence>,
+    /// Wall clock seconds of the boot, 0 if there was none.
+    pub seconds: f64,
+    /// Size of the initrd.
+    pub initrd_bytes: u64,
+}
+
+/// Runs the scenarios and prints the table; tells whether all passed.
+pub fn run_all(scenarios: &[Scenario], write_docs: bool) -> Result<bool, String> {
+    let target = target_dir();
+    let dir = target.join("boot");
+    let work = dir.join(format!("work-{}", std::process::id()));
+    fs::create_dir_all(&work).map_err(at(&work))?;
+    let cache = std::env::var_os("MKINITRD_TEST_CACHE").map_or_else(|| target.join("test-cache"), PathBuf::from);
+    let outcomes = boot_all(scenarios, &dir, &work, &cache);
+    fs::remove_dir_all(&work).map_err(at(&work))?;
+    let outcomes = outcomes?;
+    report::print(&outcomes, &dir);
+    if write_docs {
+        report::write_matrix(&outcomes)?;
+    }
+    Ok(outcomes.iter().all(|outcome| outcome.faults.is_empty()))
+}
+
+/// Cargo's target directory: the test program lies in `PROFILE/deps` of it.
+fn target_dir() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_mkinitrd-pkg"));
+    program.ancestors().nth(2).expect("invariant: cargo puts programs into a profile's directory").to_owned()
+}
+
+fn boot_all(scenarios: &[Scenario], logs: &Path, work: &Path, cache: &Path) -> Result<Vec<Outcome>, String> {
+    let workshop = Mutex::new(Workshop::new(work, cache)?);
+    let queue = Mutex::new(scenarios.iter().enumerate());
+    let done = Mutex::new(Vec::new());
+    let jobs = number("MKINITRD_BOOT_JOBS")?.map_or(JOBS, |jobs| jobs as usize);
+    let limit = Duration::from_secs(number("MKINITRD_BOOT_LIMIT_S")?.unwrap_or(LIMIT_S));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some((place, scenario)) = lock(&queue).next() {
+                    let parts = lock(&workshop).parts(scenario);
+                    let outcome = boot(*scenario, parts, logs, limit);
+                    println!("{}", report::line(&outcome));
+                    lock(&done).push((place, outcome));
+                }
+            });
+        }
+    });
+    let mut outcomes = done.into_inner().expect("invariant: no worker panics");
+    outcomes.sort_by_key(|(place, _)| *place);
+    Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().expect("invariant: no worker panics")
+}
+
+fn number(variable: &str) -> Result<Option<u64>, String> {
+    let parse = |text: String| text.parse().ok().filter(|number| *number > 0).ok_or(text);
+    std::env::var(variable).ok().map(parse).transpose().map_err(|text| format!("`{variable}` is `{text}`, not a number above 0"))
+}
+
+fn boot(scenario: Scenario, parts: Result<Parts, String>, logs: &Path, limit: Duration) -> Outcome {
+    let mut outcome = Outcome { scenario, faults: Vec::new(), evidence: None, seconds: 0.0, initrd_bytes: 0 };
+    let attempt = |parts: &Parts| {
+        let first = boot_once(&scenario, parts, &log_path(logs, scenario.name, 1), limit)?;
+        if !first.console.contains(EMULATOR_RACE) {
+            return Ok(first);
+        }
+        println!("{}: the emulator lost its race (`{EMULATOR_RACE}`), once more", scenario.name);
+        boot_once(&scenario, parts, &log_path(logs, scenario.name, 2), limit)
+    };
+    match parts.and_then(|parts| Ok((attempt(&parts)?, parts))) {
+        Ok((run, parts)) => {
+            outcome.faults = evidence::faults(&run, &parts.nonce, scenario.expect);
+            outcome.evidence = evidence::collect(&run.console, &parts.nonce);
+            outcome.seconds = run.seconds;
+            outcome.initrd_bytes = fs::metadata(&parts.initrd).map_or(0, |meta| meta.len());
+        }
+        Err(error) => outcome.faults.push(error),
+    }
+    outcome
+}
+
+fn boot_once(scenario: &Scenario, parts: &Parts, log: &Path, limit: Duration) -> Result<Run, String> {
+    let machine = Machine {
+        arch: scenario.arch,
+        kernel: &parts.kernel,
+        initrd: &parts.initrd,
+        disk: &parts.disk,
+        append: scenario.append,
+        credentials: scenario.credentials,
+    };
+    let expect: Expect = scenario.expect;
+    machine.run(log, limit, |console| evidence::is_decided(console, &parts.nonce, expect))
+}

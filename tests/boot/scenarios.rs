@@ -1,0 +1,194 @@
+//! The table of boots: what is built, what it is booted with, and what has to come of it.
+
+use crate::disk::Disk;
+
+/// When a scenario is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// With every `cargo test`.
+    Smoke,
+    /// With `cargo xtask test-slow`, or by name.
+    Slow,
+}
+
+/// What has to come of a boot.
+#[derive(Debug, Clone, Copy)]
+pub enum Expect {
+    /// The root's own service gives evidence, from this source and file system type.
+    Boots {
+        /// What `/` is mounted from, as `findmnt` says it.
+        source: &'static str,
+        /// The type of the file system.
+        fstype: &'static str,
+    },
+    /// The root is never reached, and the console says why: all of these texts.
+    Refuses {
+        /// Texts that a person in front of the machine has to see.
+        says: &'static [&'static str],
+    },
+}
+
+/// What is done to the image before it is booted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// Nothing.
+    None,
+    /// Only this many hundredths of it are left.
+    Truncated(u64),
+}
+
+/// One boot.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// The name that the command line takes.
+    pub name: &'static str,
+    /// What it shows, for the table.
+    pub shows: &'static str,
+    /// When it is run.
+    pub tier: Tier,
+    /// The release of root, kernel and initrd.
+    pub release: &'static str,
+    /// Debian's name of the architecture.
+    pub arch: &'static str,
+    /// The disk that it boots from.
+    pub disk: Disk,
+    /// Arguments of `mkinitrd-pkg build` beside distribution, release, architecture and output.
+    pub build: &'static [&'static str],
+    /// What is done to the image.
+    pub damage: Damage,
+    /// The kernel command line beside the console's.
+    pub append: &'static str,
+    /// Credentials, passed by SMBIOS.
+    pub credentials: &'static [(&'static str, &'static str)],
+    /// What has to come of it.
+    pub expect: Expect,
+    /// The scenario that shows the opposite, if this one boots.
+    pub twin: Option<&'static str>,
+}
+
+const GENERIC: &[&str] = &["--generic"];
+const LUKS: &[&str] = &["--generic", "--with", "luks"];
+const LVM: &[&str] = &["--generic", "--with", "lvm"];
+const LUKS_LVM: &[&str] = &["--generic", "--with", "luks", "--with", "lvm"];
+
+const BY_LABEL: &str = "root=LABEL=root";
+// In one line each, as a person would type them; the UUID is `disk::LUKS_UUID`.
+const IN_LUKS: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root root=/dev/mapper/root";
+const IN_LVM: &str = "root=/dev/vg0/root";
+const LVM_IN_LUKS: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=pv root=/dev/vg0/root";
+/// Three tries and five seconds a device, so that a boot that cannot succeed ends soon.
+const WRONG_KEY: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
+     rd.luks.options=6d6b696e-6974-4264-8000-6c756b730001=headless=1 root=/dev/mapper/root";
+const NO_ROOT: &str = "root=LABEL=nonexistent systemd.default_device_timeout_sec=5";
+
+const RIGHT: &[(&str, &str)] = &[("cryptsetup.passphrase", "correct horse")];
+const WRONG: &[(&str, &str)] = &[("cryptsetup.passphrase", "battery staple")];
+
+const PLAIN: Expect = Expect::Boots { source: "/dev/vda", fstype: "ext4" };
+
+const BASE: Scenario = Scenario {
+    name: "",
+    shows: "",
+    tier: Tier::Smoke,
+    release: "trixie",
+    arch: "amd64",
+    disk: Disk::Ext4,
+    build: GENERIC,
+    damage: Damage::None,
+    append: BY_LABEL,
+    credentials: &[],
+    expect: PLAIN,
+    twin: None,
+};
+
+/// A compression that nothing else distinguishes from the plain boot.
+const fn compressed(name: &'static str, build: &'static [&'static str]) -> Scenario {
+    Scenario { name, shows: "the kernel unpacks this compression", tier: Tier::Slow, build, ..BASE }
+}
+
+/// All boots, cheap ones first.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "trixie-ext4", shows: "a root by label", twin: Some("no-root"), ..BASE },
+    Scenario {
+        name: "trixie-luks2",
+        shows: "LUKS2, passphrase by credential",
+        disk: Disk::Luks,
+        build: LUKS,
+        append: IN_LUKS,
+        credentials: RIGHT,
+        expect: Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" },
+        twin: Some("wrong-passphrase"),
+        ..BASE
+    },
+    Scenario {
+        name: "trixie-lvm",
+        shows: "a logical volume",
+        disk: Disk::Lvm,
+        build: LVM,
+        append: IN_LVM,
+        expect: Expect::Boots { source: "/dev/mapper/vg0-root", fstype: "ext4" },
+        twin: Some("no-root"),
+        ..BASE
+    },
+    Scenario { name: "bookworm-ext4", shows: "the release before", release: "bookworm", twin: Some("no-root"), ..BASE },
+    Scenario { name: "sid-ext4", shows: "the release to come", release: "sid", twin: Some("no-root"), ..BASE },
+    Scenario {
+        name: "no-root",
+        shows: "a root that does not exist",
+        append: NO_ROOT,
+        expect: Expect::Refuses { says: &["Timed out waiting for device dev-disk-by\\x2dlabel-nonexistent.device"] },
+        ..BASE
+    },
+    Scenario {
+        name: "wrong-passphrase",
+        shows: "LUKS2 with another passphrase",
+        disk: Disk::Luks,
+        build: LUKS,
+        append: WRONG_KEY,
+        credentials: WRONG,
+        expect: Expect::Refuses { says: &["Failed to start systemd-cryptsetup"] },
+        ..BASE
+    },
+    Scenario {
+        name: "truncated",
+        shows: "the last tenth of the image is missing",
+        damage: Damage::Truncated(90),
+        expect: Expect::Refuses { says: &["Initramfs unpacking failed", "Kernel panic - not syncing"] },
+        ..BASE
+    },
+    Scenario {
+        name: "trixie-lvm-in-luks2",
+        shows: "a logical volume in LUKS2",
+        tier: Tier::Slow,
+        disk: Disk::LvmInLuks,
+        build: LUKS_LVM,
+        append: LVM_IN_LUKS,
+        credentials: RIGHT,
+        expect: Expect::Boots { source: "/dev/mapper/vg0-root", fstype: "ext4" },
+        twin: Some("wrong-passphrase"),
+        ..BASE
+    },
+    Scenario {
+        name: "trixie-btrfs",
+        shows: "btrfs",
+        tier: Tier::Slow,
+        disk: Disk::Btrfs,
+        expect: Expect::Boots { source: "/dev/vda", fstype: "btrfs" },
+        twin: Some("no-root"),
+        ..BASE
+    },
+    compressed("compress-zstd", &["--generic", "--compress", "zstd:19"]),
+    compressed("compress-xz", &["--generic", "--compress", "xz"]),
+    compressed("compress-gzip", &["--generic", "--compress", "gzip"]),
+    compressed("compress-lz4", &["--generic", "--compress", "lz4"]),
+    compressed("compress-none", &["--generic", "--compress", "none"]),
+    Scenario { name: "forky-ext4", shows: "testing", tier: Tier::Slow, release: "forky", twin: Some("no-root"), ..BASE },
+    Scenario {
+        name: "arm64-ext4",
+        shows: "an image for arm64 built on amd64",
+        tier: Tier::Slow,
+        arch: "arm64",
+        twin: Some("no-root"),
+        ..BASE
+    },
+];

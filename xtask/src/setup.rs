@@ -1,0 +1,90 @@
+//! Installs what the tests need, on Debian 12 and later.
+
+use std::path::Path;
+
+use crate::shell::{call, is_root, output, tool};
+
+/// What the tests need, and what for. More than one name: the first that the release has.
+const NEEDS: &[(&[&str], &str)] = &[
+    (&["apt"], "packages to read, and the resolver to compare with"),
+    (&["apt-utils"], "apt-ftparchive makes repositories"),
+    (&["binutils"], "ar and readelf"),
+    (&["bsdextrautils", "bsdmainutils"], "small tools of the file system tests"),
+    (&["btrfs-progs"], "a btrfs root"),
+    (&["ca-certificates"], "mirrors over https"),
+    (&["cpio"], "the archive reader to compare with"),
+    (&["cryptsetup-bin"], "a LUKS root"),
+    (&["curl"], "fetches packages for tests"),
+    (&["debian-archive-keyring"], "the keys of Debian's archive"),
+    (&["dpkg-dev"], "packages made for tests"),
+    (&["e2fsprogs"], "an ext4 root"),
+    (&["gcc"], "the C parts of the compression libraries"),
+    (&["gpg", "gnupg"], "repositories signed for tests"),
+    (&["gpgv"], "the verifier to compare with"),
+    (&["kmod"], "the depmod to compare with"),
+    (&["libarchive-tools"], "the other archive reader to compare with"),
+    (&["libc-bin"], "the ldconfig to compare with"),
+    (&["libc6-dev"], "the C parts of the compression libraries"),
+    (&["libcap2-bin"], "file capabilities"),
+    (&["lvm2"], "reads the LVM metadata that the boot tests write"),
+    (&["lz4"], "the decompressor to compare with"),
+    (&["make"], "the C parts of the compression libraries"),
+    (&["mmdebstrap"], "real roots, and the tree to compare with"),
+    (&["ovmf"], "boots with UEFI"),
+    (&["qemu-system-arm"], "boots an arm64 image"),
+    (&["qemu-system-x86"], "boots an image"),
+    (&["strace"], "shows what the program touches, and breaks its system calls"),
+    (&["systemd"], "the systemd-sysusers to compare with"),
+    (&["time"], "measures for the benchmark"),
+    (&["uidmap"], "real roots without being root"),
+    (&["util-linux"], "namespaces"),
+    (&["xz-utils"], "the decompressor to compare with"),
+    (&["zstd"], "the decompressor to compare with"),
+];
+
+/// Installs what is missing, and says what that is.
+pub fn run() -> Result<(), String> {
+    if !Path::new("/etc/debian_version").exists() {
+        return Err("the tests need Debian's own tools, and this is no Debian: use a Debian 12 or 13 machine or container".into());
+    }
+    let missing: Vec<_> = NEEDS.iter().filter(|(names, _)| !names.iter().any(|name| is_installed(name))).collect();
+    if missing.is_empty() {
+        println!("setup: all {} packages that the tests need are installed", NEEDS.len());
+        return Ok(());
+    }
+    println!("setup: {} of {} packages that the tests need are missing:", missing.len(), NEEDS.len());
+    for (names, reason) in &missing {
+        println!("  {:<24} {reason}", names[0]);
+    }
+    call(&mut apt_get(&["update", "-q"])?)?;
+    let mut install = apt_get(&["install", "-q", "-y", "--no-install-recommends"])?;
+    for (names, _) in missing {
+        let known = names.iter().find(|name| is_known(name));
+        install.arg(known.ok_or_else(|| format!("no repository of this machine has `{}`", names.join("` or `")))?);
+    }
+    call(&mut install)
+}
+
+fn apt_get(args: &[&str]) -> Result<std::process::Command, String> {
+    let mut command = if is_root() {
+        tool("env")
+    } else if output(tool("sudo").arg("--version")).is_ok() {
+        let mut sudo = tool("sudo");
+        sudo.arg("env");
+        sudo
+    } else {
+        return Err("installing packages needs root, and there is no `sudo`: run `cargo xtask setup` once as root".into());
+    };
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]).args(args);
+    Ok(command)
+}
+
+fn is_installed(package: &str) -> bool {
+    let status = output(tool("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]));
+    status.is_ok_and(|status| status.contains("installed") && !status.contains("not-installed"))
+}
+
+fn is_known(package: &str) -> bool {
+    let said = output(tool("apt-cache").args(["policy", package])).unwrap_or_default();
+    said.lines().any(|line| line.trim().strip_prefix("Candidate: ").is_some_and(|version| version != "(none)"))
+}

@@ -1,0 +1,98 @@
+//! Runs the tests, and says loudly what was not run.
+
+use std::process::Command;
+use std::time::Instant;
+
+use crate::shell::{call, cargo, output};
+use crate::{boot, setup};
+
+/// How much is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// Everything that a change must pass: within an hour on two processors.
+    First,
+    /// What takes longer: emulated arm64, every compression, many more seeds.
+    Second,
+}
+
+/// One step and what came of it.
+struct Step {
+    name: &'static str,
+    seconds: u64,
+    result: Result<(), String>,
+}
+
+/// Runs all steps of a tier, also after one failed, and prints a summary.
+pub fn run(tier: Tier) -> Result<(), String> {
+    let mut steps = Vec::new();
+    let mut not_run = Vec::new();
+    let mut step = |name: &'static str, work: &mut dyn FnMut() -> Result<(), String>| {
+        println!("\n=== {name}");
+        let started = Instant::now();
+        let result = work();
+        if let Err(error) = &result {
+            eprintln!("error: {error}");
+        }
+        let passed = result.is_ok();
+        steps.push(Step { name, seconds: started.elapsed().as_secs(), result });
+        passed
+    };
+    // Nothing else can be judged without the tools.
+    let ready = step("setup", &mut setup::run);
+    match tier {
+        Tier::First if ready => {
+            for (name, component, args) in LINTS {
+                if has_component(component) {
+                    step(name, &mut || call(cargo().args(*args)));
+                } else {
+                    not_run.push(format!("{name}: this Rust has no `cargo {component}` (`rustup component add {component}`)"));
+                }
+            }
+            step("tests and smoke boots", &mut || call(cargo().args(["test", "--workspace", "--no-fail-fast"])));
+            not_run
+                .push(format!("the slow tier (`cargo xtask test-slow`): longer seeded runs, and these boots: {}", slow_boots()));
+        }
+        Tier::Second if ready => {
+            step("long seeded runs", &mut || {
+                let args = ["test", "--workspace", "--no-fail-fast", "--lib", "--test", "it"];
+                call(cargo().args(args).env("MKINITRD_TEST_TIER", "slow"))
+            });
+            step("slow boots", &mut || boot::run_words(&["slow"]));
+        }
+        _ => not_run.push("everything: the tools are missing".to_owned()),
+    }
+    summary(&steps, &not_run)
+}
+
+const LINTS: &[(&str, &str, &[&str])] = &[
+    ("format", "fmt", &["fmt", "--all", "--check"]),
+    ("lints", "clippy", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
+];
+
+fn has_component(component: &str) -> bool {
+    let has = || output(cargo().args([component, "--version"])).is_ok();
+    // A minimal Rust has neither; where rustup is in charge they are one command away.
+    has() || (call(Command::new("rustup").args(["component", "add", rustup_name(component)])).is_ok() && has())
+}
+
+fn rustup_name(component: &str) -> &str {
+    if component == "fmt" { "rustfmt" } else { component }
+}
+
+fn slow_boots() -> String {
+    let listed = output(cargo().args(["test", "--quiet", "--test", "boot", "--", "slow", "--list"])).unwrap_or_default();
+    listed.lines().filter_map(|line| line.strip_suffix(": test")).collect::<Vec<_>>().join(", ")
+}
+
+fn summary(steps: &[Step], not_run: &[String]) -> Result<(), String> {
+    println!("\n=== summary");
+    for Step { name, seconds, result } in steps {
+        println!("{:<6} {name} ({seconds} s)", if result.is_ok() { "ok" } else { "FAILED" });
+    }
+    for what in not_run {
+        println!("NOT RUN {what}");
+    }
+    let failed: Vec<&str> = steps.iter().filter(|step| step.result.is_err()).map(|step| step.name).collect();
+    println!("\n{} passed, {} failed", steps.len() - failed.len(), failed.len());
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+}
