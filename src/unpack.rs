@@ -256,11 +256,8 @@ impl Worker<'_> {
             }
             None => None,
         };
-        let read = |source| Error::Read {
-            package: input.package.to_string(),
-            location: input.package.location.to_string(),
-            source,
-        };
+        let read =
+            |source| Error::Read { package: input.package.to_string(), location: input.package.location.to_string(), source };
         let mut file = HashingReader::new(open(input)?);
         let result = self.family.read_as(input.package, &mut file, &mut |member, data| match &mut recorder {
             Some(recorder) => recorder.member(member, data, &mut |member, data| collector.take(member, data)),

@@ -110,10 +110,7 @@ impl Payload {
     }
 
     /// Gives all members in archive order. Content is read only if `visit` reads it, and checked before it is given.
-    pub fn read<E: From<io::Error>>(
-        &self,
-        visit: &mut dyn FnMut(Member, &mut dyn Read) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn read<E: From<io::Error>>(&self, visit: &mut dyn FnMut(Member, &mut dyn Read) -> Result<(), E>) -> Result<(), E> {
         for (member, place) in &self.members {
             let size_bytes = match member.kind {
                 MemberKind::File(size_bytes) => size_bytes,
@@ -207,7 +204,8 @@ impl Recorder {
             return Err(write(err));
         }
         let offset = if entries == 0 { HEAD_BYTES } else { offset };
-        let head = [&MAGIC[..], &offset.to_le_bytes(), &(index.len() as u64).to_le_bytes(), Sha256::of(&index).as_bytes()].concat();
+        let head =
+            [&MAGIC[..], &offset.to_le_bytes(), &(index.len() as u64).to_le_bytes(), Sha256::of(&index).as_bytes()].concat();
         output.seek(SeekFrom::Start(offset)).map_err(write)?;
         output.write_all(&index).map_err(write)?;
         output.seek(SeekFrom::Start(0)).map_err(write)?;

@@ -259,7 +259,9 @@ impl<'a> Collector<'a> {
 
     fn chunk_for(&mut self, size_bytes: u64, size: usize) -> usize {
         let large = size_bytes >= LARGE_BYTES;
-        if let Some(shared) = self.shared.filter(|shared| !large && self.chunks[*shared].capacity() - self.chunks[*shared].len() >= size) {
+        if let Some(shared) =
+            self.shared.filter(|shared| !large && self.chunks[*shared].capacity() - self.chunks[*shared].len() >= size)
+        {
             return shared;
         }
         let capacity = if large { size_bytes.min(AHEAD_BYTES_MAX) as usize } else { CHUNK_BYTES };

@@ -1,0 +1,3 @@
+//! Tests against real packages and the formats' own tools.
+
+mod deb;
