@@ -613,3 +613,160 @@ fn number(what: &str, field: &[u8]) -> Result<i64, Fault> {
     }
     Ok(digits.iter().fold(0, |sum, digit| sum << 3 | i64::from(digit - b'0')))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header with the fields that a test does not care about filled in; `change` edits it before the checksum is set.
+    fn block(name: &str, kind: u8, size: u64, change: impl FnOnce(&mut [u8; BLOCK_BYTES])) -> Vec<u8> {
+        let mut block = [0; BLOCK_BYTES];
+        block[..name.len()].copy_from_slice(name.as_bytes());
+        for (start, digits) in [(100, "0000644\0"), (108, "0000000\0"), (116, "0000000\0"), (136, "00000000012\0")] {
+            block[start..start + digits.len()].copy_from_slice(digits.as_bytes());
+        }
+        block[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
+        block[156] = kind;
+        block[257..265].copy_from_slice(b"ustar\x0000");
+        change(&mut block);
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        block.to_vec()
+    }
+
+    fn with(name: &str, kind: u8, data: &[u8]) -> Vec<u8> {
+        let mut all = block(name, kind, data.len() as u64, |_| {});
+        all.extend_from_slice(data);
+        all.resize(all.len().next_multiple_of(BLOCK_BYTES), 0);
+        all
+    }
+
+    fn pax(records: &[(&str, &str)]) -> Vec<u8> {
+        let record = |(key, value): &(&str, &str)| {
+            let rest = key.len() + value.len() + 3;
+            let length = (rest..).find(|length| length.to_string().len() + rest == *length).expect("a length");
+            format!("{length} {key}={value}\n")
+        };
+        with("pax", b'x', records.iter().map(record).collect::<String>().as_bytes())
+    }
+
+    fn list(parts: &[Vec<u8>]) -> Result<Vec<(Entry, Vec<u8>)>, String> {
+        let bytes = [parts.concat(), vec![0; 2 * BLOCK_BYTES]].concat();
+        read(&bytes)
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, String> {
+        let mut archive = Archive::new(bytes);
+        let mut all = Vec::new();
+        while let Some(entry) = archive.next_entry().map_err(|err| err.to_string())? {
+            let mut content = Vec::new();
+            archive.read_to_end(&mut content).map_err(|err| err.to_string())?;
+            all.push((entry, content));
+        }
+        Ok(all)
+    }
+
+    fn one(parts: &[Vec<u8>]) -> Entry {
+        list(parts).expect("a good archive").pop().expect("a member").0
+    }
+
+    #[test]
+    fn members_have_their_names_from_wherever_they_stand() {
+        let long = "d/".repeat(100) + "f";
+        let gnu = [with("././@LongLink", b'L', format!("{long}\0").as_bytes()), with("short", b'0', b"x")];
+        assert_eq!(one(&gnu).name, long.as_bytes());
+        assert_eq!(one(&[pax(&[("path", &long)]), with("short", b'0', b"x")]).name, long.as_bytes());
+        let prefixed = block("f", b'0', 0, |block| block[345..348].copy_from_slice(b"a/b"));
+        assert_eq!(one(&[prefixed]).name, b"a/b/f");
+        let gnu_magic = block("f", b'0', 0, |block| {
+            block[257..265].copy_from_slice(b"ustar  \0");
+            block[345..348].copy_from_slice(b"123");
+        });
+        assert_eq!(one(&[gnu_magic]).name, b"f");
+        let link = [with("x", b'K', format!("{long}\0").as_bytes()), with("l", b'2', b"")];
+        assert_eq!(one(&link).link, long.as_bytes());
+        assert_eq!(one(&[pax(&[("path", "b\u{fc}cher")]), with("x", b'0', b"")]).name, "b\u{fc}cher".as_bytes());
+        let raw = block("xx", b'0', 0, |block| block[0] = 0xff);
+        assert_eq!(one(&[raw]).name, b"\xffx");
+    }
+
+    #[test]
+    fn e06_pax_records_and_binary_numbers_are_applied() {
+        let entry = one(&[
+            pax(&[("uid", "70000"), ("gid", "7"), ("mtime", "-1.5"), ("uname", "me"), ("size", "3"), ("comment", "x=y")]),
+            with("f", b'0', b"abc"),
+        ]);
+        assert_eq!((entry.uid, entry.gid, entry.mtime_s, entry.size_bytes), (70000, 7, -2, 3));
+        assert_eq!(entry.user, b"me");
+        let binary = block("f", b'0', 0, |block| {
+            block[108..116].copy_from_slice(&[0x80, 0, 0, 0, 0, 1, 0, 0]);
+            block[136..148].fill(0xff);
+        });
+        assert_eq!((one(std::slice::from_ref(&binary)).uid, one(&[binary]).mtime_s), (65536, -1));
+        let all = list(&[with("a", b'0', b"x"), with("dir/", b'5', b""), with("b", b'7', b"yy")]).expect("a good archive");
+        assert_eq!(all.iter().map(|(_, data)| data.as_slice()).collect::<Vec<_>>(), [&b"x"[..], b"", b"yy"]);
+        assert_eq!(all[1].0.kind, Kind::Dir);
+    }
+
+    #[test]
+    fn e06_contradictions_and_damage_are_refused() {
+        let hidden = with("hidden", b'0', b"");
+        let table: Vec<(Vec<Vec<u8>>, &str)> = vec![
+            // CVE-2025-62518: one reader sees a file of 512 bytes, the other the archive in it.
+            (vec![pax(&[("size", "512")]), with("f", b'0', b""), hidden.clone()], "the PAX header 512"),
+            (vec![pax(&[("size", "0")]), with("f", b'0', &hidden)], "the PAX header 0"),
+            (vec![pax(&[("size", "x")]), with("f", b'0', b"")], "is not a number"),
+            (vec![pax(&[("path", "a"), ("path", "b")]), with("f", b'0', b"")], "the same key twice"),
+            (vec![pax(&[("path", "a")]), pax(&[("path", "b")]), with("f", b'0', b"")], "two PAX headers"),
+            (vec![pax(&[("path", "")]), with("f", b'0', b"")], "cannot be a name"),
+            (vec![pax(&[("path", "a\0b")]), with("f", b'0', b"")], "cannot be a name"),
+            (vec![pax(&[("path", "a")]), with("l", b'L', b"b\0"), with("f", b'0', b"")], "both give the name"),
+            (vec![with("l", b'L', b"a\0"), with("l", b'L', b"b\0"), with("f", b'0', b"")], "two long names"),
+            (vec![with("l", b'L', b"a\0")], "ends after an extended header"),
+            (vec![with("l", b'L', &[b'a'; 5000])], "exceeds the limit"),
+            (vec![with("x", b'x', b"9 path=a\n1"), with("f", b'0', b"")], "malformed record"),
+            (vec![with("x", b'x', b"99999 path=a\n"), with("f", b'0', b"")], "malformed record"),
+            (vec![with("x", b'x', b"0 path=a\n"), with("f", b'0', b"")], "malformed record"),
+            (vec![with("x", b'x', b"5 a=\n"), with("f", b'0', b"")], ""),
+            (vec![with("g", b'g', b"10 path=a\n"), with("f", b'0', b"")], "a global PAX header"),
+            (vec![pax(&[("GNU.sparse.major", "1")]), with("f", b'0', b"")], "a sparse file"),
+            (vec![with("f", b'S', b"")], "a sparse file"),
+            (vec![with("f", b'V', b"")], "a member of type `V`"),
+            (vec![with("l", b'1', b"")], "a link has no target"),
+            (vec![block("f", b'0', 0, |block| block[157] = b'x')], "no link has a target"),
+            (vec![with("d/", b'5', b"x")], "no file has content"),
+            (vec![with("f/", b'0', b"x")], "ends with a slash"),
+            (vec![with("", b'0', b"")], "no name"),
+            (vec![pax(&[("uid", "4294967295")]), with("f", b'0', b"")], "not the id of a user"),
+            (vec![block("f", b'0', 0, |block| block[108..116].fill(0xff))], "the owner is negative"),
+            (vec![block("f", b'0', 0, |block| block[100] = b'9')], "is not a number"),
+            (vec![block("f", b'0', 0, |block| block[257] = b'U')], "not a version of tar"),
+            (
+                vec![block("f", b'0', 0, |block| block[124..136].copy_from_slice(b"\x80\0\0\0\0\0\0\x7f\0\0\0\0"))],
+                "exceeds the limit",
+            ),
+            (vec![vec![0; BLOCK_BYTES], with("f", b'0', b"")], "a single block of zeros"),
+            (vec![vec![0; 2 * BLOCK_BYTES], with("f", b'0', b"")], "follows the end"),
+            (vec![vec![0; 3 << 20]], "exceeds the limit"),
+        ];
+        for (parts, expected) in table {
+            match list(&parts) {
+                Err(message) => assert!(!expected.is_empty() && message.contains(expected), "{message} lacks {expected}"),
+                Ok(_) => assert!(expected.is_empty(), "accepted: {expected}"),
+            }
+        }
+        let mut flipped = with("f", b'0', b"");
+        flipped[3] ^= 1;
+        assert!(list(&[flipped]).expect_err("a wrong checksum").contains("checksum"));
+    }
+
+    #[test]
+    fn e08_an_archive_cut_anywhere_is_refused() {
+        let whole = [pax(&[("uid", "5")]), with("f", b'0', &[7; 700]), vec![0; 1024]].concat();
+        assert!(read(&whole).is_ok());
+        for end in 0..whole.len() {
+            assert!(read(&whole[..end]).is_err(), "cut at {end}");
+        }
+    }
+}

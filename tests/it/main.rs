@@ -2,6 +2,7 @@
 
 mod acquire;
 mod cpio;
+mod deb;
 mod deliver;
 mod depmod;
 mod finalize;
