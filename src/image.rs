@@ -322,3 +322,99 @@ fn place(tree: &mut Tree, links: &mut Links, path: &TreePath, entry: &FoundEntry
     tree.put(&real, new)?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::newc::{Header, Writer};
+
+    fn archive(entries: &[(&str, u32, &str)]) -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new());
+        for (at, (name, mode, data)) in entries.iter().enumerate() {
+            let header = Header { inode: at as u64 + 1, mode: *mode, links: 1, ..Header::default() };
+            writer.entry(name.as_bytes(), &header, data.len() as u64).expect("an entry");
+            writer.data(data.as_bytes()).expect("data");
+        }
+        writer.finish().expect("an archive").0
+    }
+
+    const DIR: u32 = newc::S_IFDIR | 0o755;
+    const FILE: u32 = newc::S_IFREG | 0o644;
+    const LINK: u32 = newc::S_IFLNK | 0o777;
+
+    fn merged(bytes: Vec<u8>) -> Merged {
+        read(bytes).expect("an image").into_tree().expect("a tree")
+    }
+
+    fn text(tree: &Tree, path: &str) -> String {
+        let content = tree.get(&TreePath::literal(path)).and_then(Entry::content).expect(path);
+        String::from_utf8_lossy(content.bytes()).into_owned()
+    }
+
+    #[test]
+    fn later_archives_win() {
+        let first = archive(&[("d", DIR, ""), ("d/f", FILE, "old"), ("d/g", FILE, "g"), ("l", LINK, "d/g")]);
+        let second = archive(&[("d", newc::S_IFDIR | 0o700, ""), ("d/f", FILE, "new"), ("l", FILE, "a file now")]);
+        let merged = merged([first, second].concat());
+        assert_eq!(merged.tree.len(), 4);
+        assert_eq!(
+            (text(&merged.tree, "d/f"), text(&merged.tree, "d/g"), text(&merged.tree, "l")),
+            ("new".into(), "g".into(), "a file now".into())
+        );
+        assert_eq!(merged.tree.get(&TreePath::literal("d")).expect("there").meta.mode, 0o700);
+    }
+
+    #[test]
+    fn what_the_kernel_drops_is_told() {
+        let merged = merged(archive(&[
+            ("absent/f", FILE, "x"),
+            ("f", FILE, "x"),
+            ("f/g", FILE, "x"),
+            ("d", DIR, ""),
+            ("d/x", FILE, "x"),
+            ("d", FILE, "x"),
+        ]));
+        assert_eq!(merged.dropped, [b"absent/f".to_vec(), b"f/g".to_vec(), b"d".to_vec()]);
+        assert_eq!(merged.tree.len(), 3);
+    }
+
+    #[test]
+    fn e01_e02_names_and_links_do_not_lead_out_of_the_root() {
+        for name in ["../x", "a/../../x", "/../x"] {
+            assert!(matches!(read(archive(&[(name, FILE, "x")])).expect("an image").into_tree(), Err(Error::Path(_))), "{name}");
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let outside = dir.path().join("outside");
+        std::fs::create_dir(&outside).expect("a directory");
+        // A link out of the root in one archive, and files through it in the next.
+        let target = outside.to_str().expect("text");
+        let first = archive(&[("up", LINK, "../outside"), ("abs", LINK, target), ("self", LINK, "self")]);
+        let second = archive(&[("up/a", FILE, "x"), ("abs/b", FILE, "x")]);
+        let found = read([first.clone(), second].concat()).expect("an image");
+        let left_out = found.extract(&dir.path().join("root")).expect("extracting");
+        assert_eq!(left_out, []);
+        assert_eq!(std::fs::read_dir(&outside).expect("listing").count(), 0, "nothing came out of the root");
+        let through = [first, archive(&[("self/x", FILE, "x")])].concat();
+        assert!(matches!(read(through).expect("an image").into_tree(), Err(Error::Tree(TreeError::Loop { .. }))));
+    }
+
+    #[test]
+    fn damaged_images_are_explained() {
+        let good = archive(&[("f", FILE, "x")]);
+        assert!(matches!(read(Vec::new()), Err(Error::Empty)));
+        assert!(matches!(read(vec![0; 512]), Err(Error::Empty)));
+        assert!(matches!(read([&good[..], b"junk"].concat()), Err(Error::Magic { found, .. }) if found == "junk"));
+        let unaligned = [&good[..], &[0], &good].concat();
+        let at = good.len() as u64 + 1;
+        assert!(matches!(read(unaligned), Err(Error::Alignment { offset_bytes }) if offset_bytes == at));
+        assert!(matches!(read(good[..good.len() - 100].to_vec()), Err(Error::Archive { .. })));
+    }
+
+    #[test]
+    fn the_last_manifest_counts() {
+        let name = MANIFEST_PATH;
+        let both = [archive(&[(name, FILE, "first")]), archive(&[("./etc/mkinitrd-pkg/manifest.json", FILE, "last")])].concat();
+        assert_eq!(read(both).expect("an image").manifest().expect("a manifest").bytes(), b"last");
+        assert!(read(archive(&[("f", FILE, "x")])).expect("an image").manifest().is_none());
+    }
+}
