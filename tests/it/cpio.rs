@@ -621,3 +621,50 @@ fn f05_f06_the_kernel_unpacks_what_we_packed() {
     assert!(console.contains("Initramfs unpacking failed"), "{console}");
     assert!(image::read(image[..image.len() - 2000].to_vec()).is_err());
 }
+
+/// What must come of each archive in `$MKINITRD_FIXTURES/cpio`: entries before and after merging, or a part of the message.
+const FIXTURES: [(&str, Result<(usize, usize), &str>); 22] = [
+    ("3cpio/single.cpio", Ok((3, 2))),
+    ("3cpio/shell.cpio", Ok((5, 4))),
+    ("3cpio/bigdata.cpio", Ok((10, 7))),
+    ("3cpio/gzip.cpio", Ok((8, 6))),
+    ("3cpio/lz4.cpio", Ok((8, 6))),
+    ("3cpio/lzma.cpio", Ok((8, 6))),
+    ("3cpio/xz.cpio", Ok((8, 6))),
+    ("3cpio/zstd.cpio", Ok((8, 6))),
+    ("3cpio/bzip2.cpio", Err("cannot unpack the bzip2 segment at byte 512")),
+    ("3cpio/lzop.cpio", Err("damaged at byte 512: neither a cpio archive nor a compressed one begins with `\\x89LZO")),
+    // A link `tmp` to `/tmp` and a file through it: inside the root that link leads to itself.
+    ("3cpio/path-traversal.cpio", Err("symlinks lead in a circle at `/tmp/trav.txt`")),
+    ("u-root/archive1.cpio", Err("begins with `070707`")),
+    ("u-root/archive2.cpio", Err("begins with `070707`")),
+    ("u-root/archive3.cpio", Err("begins with `070707`")),
+    ("u-root/archive4.cpio", Err("begins with `070707`")),
+    ("u-root/archive5.cpio", Err("begins with `070707`")),
+    ("u-root/dir-hard-link.cpio", Ok((2, 2))),
+    ("u-root/initramfs_linux_amd64.cpio.gz", Err("the gzip segment at byte 0 of the image is damaged")),
+    ("go-rpmutils/foo.cpio", Ok((3, 3))),
+    ("go-rpmutils/stripped.cpio", Err("begins with `07070X`")),
+    ("go-rpmutils/dotdot.cpio", Err("begins with `\\n`")),
+    ("arch-mkinitcpio-2014/initramfs-linux.img", Ok((210, 209))),
+];
+
+#[test]
+fn e07_archives_of_other_projects_are_read_or_refused() {
+    let Some(fixtures) = std::env::var_os("MKINITRD_FIXTURES") else {
+        println!("NOT RUN: 22 archives of other projects: set `MKINITRD_FIXTURES` to a directory that has them below `cpio/`");
+        return;
+    };
+    for (name, wanted) in FIXTURES {
+        let bytes = fs::read(Path::new(&fixtures).join("cpio").join(name)).expect(name);
+        let found = image::read(bytes).and_then(|found| {
+            let entries = found.list().count();
+            Ok((entries, found.into_tree()?.tree.len()))
+        });
+        match (found, wanted) {
+            (Ok(found), Ok(wanted)) => assert_eq!(found, wanted, "{name}"),
+            (Err(err), Err(part)) => assert!(err.to_string().contains(part), "{name}: {err}"),
+            (found, wanted) => panic!("{name}: {found:?} instead of {wanted:?}"),
+        }
+    }
+}
