@@ -19,6 +19,10 @@ use crate::tree::{BadPath, Content, Entry, Kind, Meta, Origin, Tree, TreeError, 
 pub const MANIFEST_PATH: &str = "etc/mkinitrd-pkg/manifest.json";
 /// What all compressed segments of an image together may unpack to: more would not boot on any usual machine.
 const UNPACKED_BYTES_MAX: u64 = 2 << 30;
+/// How much smaller compression makes an initrd at most: ours become a third, one of zeros a ten-thousandth.
+const RATIO_MAX: u64 = 200;
+/// What even the smallest image may unpack to.
+const UNPACKED_BYTES_FREE: u64 = 256 << 20;
 /// Segments of one image: ours have four, a boot loader may add a handful.
 const SEGMENTS_MAX: usize = 1_000;
 
@@ -128,7 +132,8 @@ impl Diagnostic for Error {
 pub fn read(image: Vec<u8>) -> Result<Found, Error> {
     let image = Arc::new(image);
     let mut found = Found { segments: Vec::new() };
-    let (mut at, mut budget) = (0, UNPACKED_BYTES_MAX);
+    let mut budget = UNPACKED_BYTES_MAX.min(UNPACKED_BYTES_FREE + RATIO_MAX * image.len() as u64);
+    let mut at = 0;
     while let Some(skipped) = image[at..].iter().position(|byte| *byte != 0) {
         at += skipped;
         let (segment, consumed) = segment(&image, at, budget)?;
@@ -245,6 +250,17 @@ pub struct Merged {
     pub dropped: Vec<Vec<u8>>,
 }
 
+/// What was written out of an image.
+#[derive(Debug)]
+pub struct Extracted {
+    /// How many entries the merged tree has.
+    pub entries: usize,
+    /// The device nodes among them that an ordinary user could not make.
+    pub left_out: Vec<TreePath>,
+    /// Names of entries that the kernel drops.
+    pub dropped: Vec<Vec<u8>>,
+}
+
 impl Found {
     /// Returns all entries with the number of their segment, in order.
     pub fn list(&self) -> impl Iterator<Item = (usize, &FoundEntry)> {
@@ -275,9 +291,9 @@ impl Found {
     }
 
     /// Writes the merged tree below `directory`, which must be absent or empty; links in the image are followed inside it only.
-    /// Returns the device nodes that an ordinary user could not make.
-    pub fn extract(self, directory: &Path) -> Result<Vec<TreePath>, Error> {
-        Ok(disk::write(&self.into_tree()?.tree, directory)?)
+    pub fn extract(self, directory: &Path) -> Result<Extracted, Error> {
+        let Merged { tree, dropped } = self.into_tree()?;
+        Ok(Extracted { entries: tree.len(), left_out: disk::write(&tree, directory)?, dropped })
     }
 }
 
@@ -388,11 +404,12 @@ mod tests {
         std::fs::create_dir(&outside).expect("a directory");
         // A link out of the root in one archive, and files through it in the next.
         let target = outside.to_str().expect("text");
-        let first = archive(&[("up", LINK, "../outside"), ("abs", LINK, target), ("self", LINK, "self")]);
+        let first = archive(&[("outside", DIR, ""), ("up", LINK, "../outside"), ("abs", LINK, target), ("self", LINK, "self")]);
         let second = archive(&[("up/a", FILE, "x"), ("abs/b", FILE, "x")]);
         let found = read([first.clone(), second].concat()).expect("an image");
-        let left_out = found.extract(&dir.path().join("root")).expect("extracting");
-        assert_eq!(left_out, []);
+        let extracted = found.extract(&dir.path().join("root")).expect("extracting");
+        assert_eq!((extracted.left_out, extracted.dropped), (Vec::new(), vec![b"abs/b".to_vec()]));
+        assert!(dir.path().join("root/outside/a").exists(), "links are followed inside the root");
         assert_eq!(std::fs::read_dir(&outside).expect("listing").count(), 0, "nothing came out of the root");
         let through = [first, archive(&[("self/x", FILE, "x")])].concat();
         assert!(matches!(read(through).expect("an image").into_tree(), Err(Error::Tree(TreeError::Loop { .. }))));
@@ -408,6 +425,14 @@ mod tests {
         let at = good.len() as u64 + 1;
         assert!(matches!(read(unaligned), Err(Error::Alignment { offset_bytes }) if offset_bytes == at));
         assert!(matches!(read(good[..good.len() - 100].to_vec()), Err(Error::Archive { .. })));
+    }
+
+    #[test]
+    fn e10_a_bomb_ends_at_the_limit() {
+        let zstd = "zstd:1".parse().expect("a compression");
+        let bomb = crate::format::compress::encode::compress(zstd, &vec![0; 300 << 20], 1).expect("compressing");
+        let err = read(bomb).expect_err("a bomb");
+        assert!(matches!(err, Error::Compressed { source, .. } if source.kind() == io::ErrorKind::FileTooLarge));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::base::digest::{Hasher, Sha256};
 use crate::base::error::{Diagnostic, ErrorKind};
+use crate::base::limit;
 use crate::base::size::Size;
 use crate::format::compress::encode::{self, Encoder};
 use crate::format::compress::{Compression, Format};
@@ -214,6 +215,14 @@ pub enum Error {
         /// The path.
         path: TreePath,
     },
+    /// The kernel makes no such symlink.
+    #[error("the target of the symlink `{path}` has {target_bytes} bytes or a NUL; it must have 1 to 4095 bytes and none")]
+    Symlink {
+        /// The path.
+        path: TreePath,
+        /// How long its target is.
+        target_bytes: usize,
+    },
     /// The kernel cannot unpack what was asked for.
     #[error("the kernel cannot unpack {format}: its configuration has no `{option}=y`")]
     KernelLacks {
@@ -256,7 +265,7 @@ impl Diagnostic for Error {
             Error::Compress { .. } | Error::Twice(_) => ErrorKind::Internal,
             Error::EarlyCompressed(_) | Error::Epoch(_) => ErrorKind::Usage,
             Error::Clash { .. } | Error::LinkReplaced { .. } => ErrorKind::Config,
-            Error::Archive { .. } | Error::Owner { .. } => ErrorKind::Untrusted,
+            Error::Archive { .. } | Error::Owner { .. } | Error::Symlink { .. } => ErrorKind::Untrusted,
             Error::KernelLacks { .. } => ErrorKind::Host,
             Error::TooLarge { .. } | Error::OverBudget { .. } => ErrorKind::Output,
         }
@@ -275,11 +284,12 @@ impl Diagnostic for Error {
     }
 }
 
-/// Packs segments into an image.
+/// Packs segments into an image. One without entries is left out.
 pub fn pack(mut segments: Vec<Segment>, options: &Options<'_>, reporter: &dyn Reporter) -> Result<Image, Error> {
     reporter.event(&Event::Begin { stage: Stage::Pack });
+    segments.retain(|segment| !segment.tree.is_empty());
     segments.sort_by_key(|segment| segment.name);
-    reconcile(&mut segments)?;
+    reconcile(&mut segments, options.epoch_s)?;
     let largest = largest(&segments);
     let count = segments.len();
     let (mut packed, mut data, mut position) = (Vec::<PackedSegment>::new(), Vec::new(), 0);
@@ -417,7 +427,7 @@ impl Write for Digesting {
 }
 
 /// Makes every segment complete in itself and in accord with those before it.
-fn reconcile(segments: &mut [Segment]) -> Result<(), Error> {
+fn reconcile(segments: &mut [Segment], epoch_s: u32) -> Result<(), Error> {
     for pair in segments.windows(2) {
         if pair[0].name == pair[1].name {
             return Err(Error::Twice(pair[0].name));
@@ -430,14 +440,25 @@ fn reconcile(segments: &mut [Segment]) -> Result<(), Error> {
             return Err(Error::EarlyCompressed(segment.compression));
         }
         add_parents(&mut segment.tree);
-        if let Some((path, _)) = segment.tree.iter().find(|(_, entry)| entry.meta.uid == u32::MAX || entry.meta.gid == u32::MAX) {
-            return Err(Error::Owner { path: path.clone() });
-        }
+        segment.tree.iter().try_for_each(|(path, entry)| check_entry(path, entry))?;
         for earlier in before.iter() {
-            agree(earlier, segment)?;
+            agree(earlier, segment, epoch_s)?;
         }
     }
     Ok(())
+}
+
+/// Refuses what the kernel passes over without a word.
+fn check_entry(path: &TreePath, entry: &Entry) -> Result<(), Error> {
+    if entry.meta.uid == u32::MAX || entry.meta.gid == u32::MAX {
+        return Err(Error::Owner { path: path.clone() });
+    }
+    match &entry.kind {
+        Kind::Symlink(target) if target.is_empty() || target.len() > limit::PATH_BYTES_MAX || target.contains(&0) => {
+            Err(Error::Symlink { path: path.clone(), target_bytes: target.len() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The kernel makes no directories on the way: it drops a file whose directory has no entry.
@@ -456,8 +477,8 @@ fn add_parents(tree: &mut Tree) {
 }
 
 /// The kernel lets the last one win: a directory's mode, a file's content, and it removes a symlink to make a directory in its place.
-fn agree(earlier: &Segment, later: &mut Segment) -> Result<(), Error> {
-    let linked = names_by_file(&earlier.tree);
+fn agree(earlier: &Segment, later: &mut Segment, epoch_s: u32) -> Result<(), Error> {
+    let linked = names_by_file(&earlier.tree, epoch_s);
     let mut metas = Vec::new();
     for (path, new) in later.tree.iter() {
         let Some(old) = earlier.tree.get(path) else { continue };
@@ -473,7 +494,7 @@ fn agree(earlier: &Segment, later: &mut Segment) -> Result<(), Error> {
                 });
             }
             (Kind::File(content), Kind::File(_))
-                if linked.get(&FileKey::of(content, old.meta, u32::MAX)).is_some_and(|n| *n > 1) =>
+                if linked.get(&FileKey::of(content, old.meta, epoch_s)).is_some_and(|n| *n > 1) =>
             {
                 return Err(Error::LinkReplaced { path: path.clone(), first: earlier.name, second: later.name });
             }
@@ -497,11 +518,11 @@ impl FileKey {
 }
 
 /// Counts the names of each file.
-fn names_by_file(tree: &Tree) -> BTreeMap<FileKey, u32> {
+fn names_by_file(tree: &Tree, epoch_s: u32) -> BTreeMap<FileKey, u32> {
     let mut names = BTreeMap::new();
     for (content, meta) in tree.iter().filter_map(|(_, entry)| Some((entry.content()?, entry.meta))) {
         if content.identity().is_some() {
-            *names.entry(FileKey::of(content, meta, u32::MAX)).or_default() += 1;
+            *names.entry(FileKey::of(content, meta, epoch_s)).or_default() += 1;
         }
     }
     names
@@ -509,12 +530,9 @@ fn names_by_file(tree: &Tree) -> BTreeMap<FileKey, u32> {
 
 /// Writes a tree as one archive, sorted by path, and returns the output.
 pub fn archive<W: Write>(tree: &Tree, epoch_s: u32, out: W) -> Result<W, WriteError> {
-    let mut links: BTreeMap<FileKey, Links> = BTreeMap::new();
-    for (content, meta) in tree.iter().filter_map(|(_, entry)| Some((entry.content()?, entry.meta))) {
-        if content.identity().is_some() {
-            links.entry(FileKey::of(content, meta, epoch_s)).or_default().total += 1;
-        }
-    }
+    let names = names_by_file(tree, epoch_s);
+    let mut links: BTreeMap<FileKey, Links> =
+        names.into_iter().map(|(file, total)| (file, Links { total, ..Links::default() })).collect();
     let mut writer = newc::Writer::new(out);
     let mut inode = 0;
     for (path, entry) in tree.iter() {
@@ -677,6 +695,12 @@ mod tests {
         let mut nobody = any();
         nobody.get_mut(&path("x")).expect("there").meta.uid = u32::MAX;
         assert!(matches!(packed(vec![segment(SegmentName::Base, nobody)]), Err(Error::Owner { .. })));
+        for target in ["", &"x".repeat(4096)] {
+            let link = tree(&[("l", Entry::symlink(target, MADE))]);
+            assert!(matches!(packed(vec![segment(SegmentName::Base, link)]), Err(Error::Symlink { .. })));
+        }
+        let nothing = packed(vec![segment(SegmentName::Base, any()), segment(SegmentName::Host, Tree::new())]);
+        assert_eq!(nothing.expect("packing").segments.len(), 1);
     }
 
     #[test]
