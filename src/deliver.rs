@@ -25,6 +25,7 @@ use rustix::io::{Errno, retry_on_intr};
 use crate::base::digest::{Hasher, Sha256};
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::size::Size;
+use crate::report::{Event, Reporter, Silent, Stage};
 
 /// How long a run waits for another one in the same directory before it goes on beside it.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -272,14 +273,33 @@ fn is_immutable(path: &Path) -> bool {
 /// Delivers bytes that are in memory, as a manifest beside an image.
 pub fn file(path: &Path, bytes: &[u8], mode: u32) -> Result<Delivered, Error> {
     let target = check_target(path)?;
-    deliver(&target, bytes.len() as u64, mode, |out| out.write_all(bytes))
+    place(&target, bytes.len() as u64, mode, &Silent, |out| out.write_all(bytes))
 }
 
-/// Delivers `size_bytes` bytes that `write` writes. The final mode is `mode`; until then nobody else can read the file.
+/// Delivers an image: `size_bytes` bytes that `write` writes. The final mode is `mode`; until then nobody else can read the file.
 pub fn deliver(
     target: &Target,
     size_bytes: u64,
     mode: u32,
+    reporter: &dyn Reporter,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<Delivered, Error> {
+    reporter.event(&Event::Begin { stage: Stage::Deliver });
+    let delivered = place(target, size_bytes, mode, reporter, write)?;
+    for path in &delivered.removed {
+        let message = format!("removed `{}`, which an interrupted run had left", path.display());
+        reporter.event(&Event::Detail { stage: Stage::Deliver, message: &message });
+    }
+    let figures = format!("{}, {}", delivered.path.display(), Size(size_bytes));
+    reporter.event(&Event::End { stage: Stage::Deliver, figures: &figures });
+    Ok(delivered)
+}
+
+fn place(
+    target: &Target,
+    size_bytes: u64,
+    mode: u32,
+    reporter: &dyn Reporter,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<Delivered, Error> {
     let step = |action, written_bytes| {
@@ -293,7 +313,7 @@ pub fn deliver(
         }
     };
     let directory = File::open(&target.directory).map_err(step("open the directory of", 0))?;
-    wait_for_others(&directory);
+    wait_for_others(&directory, reporter);
     let removed = remove_orphans(target);
     check_space(&directory, target, size_bytes)?;
 
@@ -330,11 +350,16 @@ pub fn abandon_all() {
 }
 
 /// Waits until no other run delivers into this directory, for a while. A file system without locks means not waiting.
-fn wait_for_others(directory: &File) {
+fn wait_for_others(directory: &File, reporter: &dyn Reporter) {
     let start = Instant::now();
+    let mut told = false;
     while let Err(Errno::WOULDBLOCK | Errno::INTR) = rustix::fs::flock(directory, FlockOperation::NonBlockingLockExclusive) {
         if start.elapsed() >= WAIT_MAX {
             return;
+        }
+        if !std::mem::replace(&mut told, true) {
+            let message = "waiting for another run that writes into the same directory";
+            reporter.event(&Event::Detail { stage: Stage::Deliver, message });
         }
         std::thread::sleep(WAIT_STEP);
     }

@@ -19,6 +19,10 @@ use crate::tree::{BadPath, Content, Entry, Kind, Meta, Origin, Tree, TreeError, 
 pub const MANIFEST_PATH: &str = "etc/mkinitrd-pkg/manifest.json";
 /// What all compressed segments of an image together may unpack to: more would not boot on any usual machine.
 const UNPACKED_BYTES_MAX: u64 = 2 << 30;
+/// How much smaller compression makes an initrd at most: ours become a third, one of zeros a ten-thousandth.
+const RATIO_MAX: u64 = 200;
+/// What even the smallest image may unpack to.
+const UNPACKED_BYTES_FREE: u64 = 256 << 20;
 /// Segments of one image: ours have four, a boot loader may add a handful.
 const SEGMENTS_MAX: usize = 1_000;
 
@@ -128,7 +132,8 @@ impl Diagnostic for Error {
 pub fn read(image: Vec<u8>) -> Result<Found, Error> {
     let image = Arc::new(image);
     let mut found = Found { segments: Vec::new() };
-    let (mut at, mut budget) = (0, UNPACKED_BYTES_MAX);
+    let mut budget = UNPACKED_BYTES_MAX.min(UNPACKED_BYTES_FREE + RATIO_MAX * image.len() as u64);
+    let mut at = 0;
     while let Some(skipped) = image[at..].iter().position(|byte| *byte != 0) {
         at += skipped;
         let (segment, consumed) = segment(&image, at, budget)?;
@@ -245,6 +250,17 @@ pub struct Merged {
     pub dropped: Vec<Vec<u8>>,
 }
 
+/// What was written out of an image.
+#[derive(Debug)]
+pub struct Extracted {
+    /// How many entries the merged tree has.
+    pub entries: usize,
+    /// The device nodes among them that an ordinary user could not make.
+    pub left_out: Vec<TreePath>,
+    /// Names of entries that the kernel drops.
+    pub dropped: Vec<Vec<u8>>,
+}
+
 impl Found {
     /// Returns all entries with the number of their segment, in order.
     pub fn list(&self) -> impl Iterator<Item = (usize, &FoundEntry)> {
@@ -275,9 +291,9 @@ impl Found {
     }
 
     /// Writes the merged tree below `directory`, which must be absent or empty; links in the image are followed inside it only.
-    /// Returns the device nodes that an ordinary user could not make.
-    pub fn extract(self, directory: &Path) -> Result<Vec<TreePath>, Error> {
-        Ok(disk::write(&self.into_tree()?.tree, directory)?)
+    pub fn extract(self, directory: &Path) -> Result<Extracted, Error> {
+        let Merged { tree, dropped } = self.into_tree()?;
+        Ok(Extracted { entries: tree.len(), left_out: disk::write(&tree, directory)?, dropped })
     }
 }
 
@@ -321,4 +337,109 @@ fn place(tree: &mut Tree, links: &mut Links, path: &TreePath, entry: &FoundEntry
     }
     tree.put(&real, new)?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::newc::{Header, Writer};
+
+    fn archive(entries: &[(&str, u32, &str)]) -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new());
+        for (at, (name, mode, data)) in entries.iter().enumerate() {
+            let header = Header { inode: at as u64 + 1, mode: *mode, links: 1, ..Header::default() };
+            writer.entry(name.as_bytes(), &header, data.len() as u64).expect("an entry");
+            writer.data(data.as_bytes()).expect("data");
+        }
+        writer.finish().expect("an archive").0
+    }
+
+    const DIR: u32 = newc::S_IFDIR | 0o755;
+    const FILE: u32 = newc::S_IFREG | 0o644;
+    const LINK: u32 = newc::S_IFLNK | 0o777;
+
+    fn merged(bytes: Vec<u8>) -> Merged {
+        read(bytes).expect("an image").into_tree().expect("a tree")
+    }
+
+    fn text(tree: &Tree, path: &str) -> String {
+        let content = tree.get(&TreePath::literal(path)).and_then(Entry::content).expect(path);
+        String::from_utf8_lossy(content.bytes()).into_owned()
+    }
+
+    #[test]
+    fn later_archives_win() {
+        let first = archive(&[("d", DIR, ""), ("d/f", FILE, "old"), ("d/g", FILE, "g"), ("l", LINK, "d/g")]);
+        let second = archive(&[("d", newc::S_IFDIR | 0o700, ""), ("d/f", FILE, "new"), ("l", FILE, "a file now")]);
+        let merged = merged([first, second].concat());
+        assert_eq!(merged.tree.len(), 4);
+        assert_eq!(
+            (text(&merged.tree, "d/f"), text(&merged.tree, "d/g"), text(&merged.tree, "l")),
+            ("new".into(), "g".into(), "a file now".into())
+        );
+        assert_eq!(merged.tree.get(&TreePath::literal("d")).expect("there").meta.mode, 0o700);
+    }
+
+    #[test]
+    fn what_the_kernel_drops_is_told() {
+        let merged = merged(archive(&[
+            ("absent/f", FILE, "x"),
+            ("f", FILE, "x"),
+            ("f/g", FILE, "x"),
+            ("d", DIR, ""),
+            ("d/x", FILE, "x"),
+            ("d", FILE, "x"),
+        ]));
+        assert_eq!(merged.dropped, [b"absent/f".to_vec(), b"f/g".to_vec(), b"d".to_vec()]);
+        assert_eq!(merged.tree.len(), 3);
+    }
+
+    #[test]
+    fn e01_e02_names_and_links_do_not_lead_out_of_the_root() {
+        for name in ["../x", "a/../../x", "/../x"] {
+            assert!(matches!(read(archive(&[(name, FILE, "x")])).expect("an image").into_tree(), Err(Error::Path(_))), "{name}");
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let outside = dir.path().join("outside");
+        std::fs::create_dir(&outside).expect("a directory");
+        // A link out of the root in one archive, and files through it in the next.
+        let target = outside.to_str().expect("text");
+        let first = archive(&[("outside", DIR, ""), ("up", LINK, "../outside"), ("abs", LINK, target), ("self", LINK, "self")]);
+        let second = archive(&[("up/a", FILE, "x"), ("abs/b", FILE, "x")]);
+        let found = read([first.clone(), second].concat()).expect("an image");
+        let extracted = found.extract(&dir.path().join("root")).expect("extracting");
+        assert_eq!((extracted.left_out, extracted.dropped), (Vec::new(), vec![b"abs/b".to_vec()]));
+        assert!(dir.path().join("root/outside/a").exists(), "links are followed inside the root");
+        assert_eq!(std::fs::read_dir(&outside).expect("listing").count(), 0, "nothing came out of the root");
+        let through = [first, archive(&[("self/x", FILE, "x")])].concat();
+        assert!(matches!(read(through).expect("an image").into_tree(), Err(Error::Tree(TreeError::Loop { .. }))));
+    }
+
+    #[test]
+    fn damaged_images_are_explained() {
+        let good = archive(&[("f", FILE, "x")]);
+        assert!(matches!(read(Vec::new()), Err(Error::Empty)));
+        assert!(matches!(read(vec![0; 512]), Err(Error::Empty)));
+        assert!(matches!(read([&good[..], b"junk"].concat()), Err(Error::Magic { found, .. }) if found == "junk"));
+        let unaligned = [&good[..], &[0], &good].concat();
+        let at = good.len() as u64 + 1;
+        assert!(matches!(read(unaligned), Err(Error::Alignment { offset_bytes }) if offset_bytes == at));
+        assert!(matches!(read(good[..good.len() - 100].to_vec()), Err(Error::Archive { .. })));
+    }
+
+    #[test]
+    fn e10_a_bomb_ends_at_the_limit() {
+        let zstd = "zstd:1".parse().expect("a compression");
+        let bomb = crate::format::compress::encode::compress(zstd, &vec![0; 300 << 20], 1).expect("compressing");
+        let err = read(bomb).expect_err("a bomb");
+        assert!(matches!(err, Error::Compressed { source, .. } if source.kind() == io::ErrorKind::FileTooLarge));
+    }
+
+    #[test]
+    fn the_last_manifest_counts() {
+        let name = MANIFEST_PATH;
+        let both = [archive(&[(name, FILE, "first")]), archive(&[("./etc/mkinitrd-pkg/manifest.json", FILE, "last")])].concat();
+        assert_eq!(read(both).expect("an image").manifest().expect("a manifest").bytes(), b"last");
+        assert!(read(archive(&[("f", FILE, "x")])).expect("an image").manifest().is_none());
+    }
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::base::digest::{Hasher, Sha256};
 use crate::base::error::{Diagnostic, ErrorKind};
+use crate::base::limit;
 use crate::base::size::Size;
 use crate::format::compress::encode::{self, Encoder};
 use crate::format::compress::{Compression, Format};
@@ -214,6 +215,14 @@ pub enum Error {
         /// The path.
         path: TreePath,
     },
+    /// The kernel makes no such symlink.
+    #[error("the target of the symlink `{path}` has {target_bytes} bytes or a NUL; it must have 1 to 4095 bytes and none")]
+    Symlink {
+        /// The path.
+        path: TreePath,
+        /// How long its target is.
+        target_bytes: usize,
+    },
     /// The kernel cannot unpack what was asked for.
     #[error("the kernel cannot unpack {format}: its configuration has no `{option}=y`")]
     KernelLacks {
@@ -256,7 +265,7 @@ impl Diagnostic for Error {
             Error::Compress { .. } | Error::Twice(_) => ErrorKind::Internal,
             Error::EarlyCompressed(_) | Error::Epoch(_) => ErrorKind::Usage,
             Error::Clash { .. } | Error::LinkReplaced { .. } => ErrorKind::Config,
-            Error::Archive { .. } | Error::Owner { .. } => ErrorKind::Untrusted,
+            Error::Archive { .. } | Error::Owner { .. } | Error::Symlink { .. } => ErrorKind::Untrusted,
             Error::KernelLacks { .. } => ErrorKind::Host,
             Error::TooLarge { .. } | Error::OverBudget { .. } => ErrorKind::Output,
         }
@@ -275,24 +284,26 @@ impl Diagnostic for Error {
     }
 }
 
-/// Packs segments into an image.
+/// Packs segments into an image. One without entries is left out.
 pub fn pack(mut segments: Vec<Segment>, options: &Options<'_>, reporter: &dyn Reporter) -> Result<Image, Error> {
     reporter.event(&Event::Begin { stage: Stage::Pack });
+    segments.retain(|segment| !segment.tree.is_empty());
     segments.sort_by_key(|segment| segment.name);
-    reconcile(&mut segments)?;
+    reconcile(&mut segments, options.epoch_s)?;
     let largest = largest(&segments);
     let count = segments.len();
     let (mut packed, mut data, mut position) = (Vec::<PackedSegment>::new(), Vec::new(), 0);
     for (done, segment) in segments.into_iter().enumerate() {
         let name = segment.name.to_string();
         reporter.event(&Event::Progress { stage: Stage::Pack, done: done as u64, total: count as u64, item: &name });
-        if packed.last().is_some_and(|before| before.compression.format == Format::Lz4) {
-            position += LZ4_END_BYTES;
-        }
         let (info, bytes) = one(segment, position_aligned(position, ALIGNMENT_BYTES), options, reporter)?;
         position = info.offset_bytes + info.size_bytes;
         if info.name == SegmentName::Early {
             position = position_aligned(position, EARLY_ALIGNMENT_BYTES);
+        }
+        // At the end of the image too: boot loaders and stubs put archives of their own behind it.
+        if info.compression.format == Format::Lz4 {
+            position += LZ4_END_BYTES;
         }
         packed.push(info);
         data.push(bytes);
@@ -416,7 +427,7 @@ impl Write for Digesting {
 }
 
 /// Makes every segment complete in itself and in accord with those before it.
-fn reconcile(segments: &mut [Segment]) -> Result<(), Error> {
+fn reconcile(segments: &mut [Segment], epoch_s: u32) -> Result<(), Error> {
     for pair in segments.windows(2) {
         if pair[0].name == pair[1].name {
             return Err(Error::Twice(pair[0].name));
@@ -429,14 +440,25 @@ fn reconcile(segments: &mut [Segment]) -> Result<(), Error> {
             return Err(Error::EarlyCompressed(segment.compression));
         }
         add_parents(&mut segment.tree);
-        if let Some((path, _)) = segment.tree.iter().find(|(_, entry)| entry.meta.uid == u32::MAX || entry.meta.gid == u32::MAX) {
-            return Err(Error::Owner { path: path.clone() });
-        }
+        segment.tree.iter().try_for_each(|(path, entry)| check_entry(path, entry))?;
         for earlier in before.iter() {
-            agree(earlier, segment)?;
+            agree(earlier, segment, epoch_s)?;
         }
     }
     Ok(())
+}
+
+/// Refuses what the kernel passes over without a word.
+fn check_entry(path: &TreePath, entry: &Entry) -> Result<(), Error> {
+    if entry.meta.uid == u32::MAX || entry.meta.gid == u32::MAX {
+        return Err(Error::Owner { path: path.clone() });
+    }
+    match &entry.kind {
+        Kind::Symlink(target) if target.is_empty() || target.len() > limit::PATH_BYTES_MAX || target.contains(&0) => {
+            Err(Error::Symlink { path: path.clone(), target_bytes: target.len() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The kernel makes no directories on the way: it drops a file whose directory has no entry.
@@ -455,8 +477,8 @@ fn add_parents(tree: &mut Tree) {
 }
 
 /// The kernel lets the last one win: a directory's mode, a file's content, and it removes a symlink to make a directory in its place.
-fn agree(earlier: &Segment, later: &mut Segment) -> Result<(), Error> {
-    let linked = names_by_file(&earlier.tree);
+fn agree(earlier: &Segment, later: &mut Segment, epoch_s: u32) -> Result<(), Error> {
+    let linked = names_by_file(&earlier.tree, epoch_s);
     let mut metas = Vec::new();
     for (path, new) in later.tree.iter() {
         let Some(old) = earlier.tree.get(path) else { continue };
@@ -472,7 +494,7 @@ fn agree(earlier: &Segment, later: &mut Segment) -> Result<(), Error> {
                 });
             }
             (Kind::File(content), Kind::File(_))
-                if linked.get(&FileKey::of(content, old.meta, u32::MAX)).is_some_and(|n| *n > 1) =>
+                if linked.get(&FileKey::of(content, old.meta, epoch_s)).is_some_and(|n| *n > 1) =>
             {
                 return Err(Error::LinkReplaced { path: path.clone(), first: earlier.name, second: later.name });
             }
@@ -496,11 +518,11 @@ impl FileKey {
 }
 
 /// Counts the names of each file.
-fn names_by_file(tree: &Tree) -> BTreeMap<FileKey, u32> {
+fn names_by_file(tree: &Tree, epoch_s: u32) -> BTreeMap<FileKey, u32> {
     let mut names = BTreeMap::new();
     for (content, meta) in tree.iter().filter_map(|(_, entry)| Some((entry.content()?, entry.meta))) {
         if content.identity().is_some() {
-            *names.entry(FileKey::of(content, meta, u32::MAX)).or_default() += 1;
+            *names.entry(FileKey::of(content, meta, epoch_s)).or_default() += 1;
         }
     }
     names
@@ -508,12 +530,9 @@ fn names_by_file(tree: &Tree) -> BTreeMap<FileKey, u32> {
 
 /// Writes a tree as one archive, sorted by path, and returns the output.
 pub fn archive<W: Write>(tree: &Tree, epoch_s: u32, out: W) -> Result<W, WriteError> {
-    let mut links: BTreeMap<FileKey, Links> = BTreeMap::new();
-    for (content, meta) in tree.iter().filter_map(|(_, entry)| Some((entry.content()?, entry.meta))) {
-        if content.identity().is_some() {
-            links.entry(FileKey::of(content, meta, epoch_s)).or_default().total += 1;
-        }
-    }
+    let names = names_by_file(tree, epoch_s);
+    let mut links: BTreeMap<FileKey, Links> =
+        names.into_iter().map(|(file, total)| (file, Links { total, ..Links::default() })).collect();
     let mut writer = newc::Writer::new(out);
     let mut inode = 0;
     for (path, entry) in tree.iter() {
@@ -615,5 +634,133 @@ pub fn check_kernel(config: Option<&str>, compression: Format) -> Result<(), Err
             Err(Error::KernelLacks { format: compression, option, has: offered.map(|(format, _)| format.name()).collect() })
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Silent;
+
+    const MADE: Origin = Origin::Made("test");
+
+    fn path(text: &str) -> TreePath {
+        TreePath::literal(text)
+    }
+
+    fn tree(entries: &[(&str, Entry)]) -> Tree {
+        let mut tree = Tree::new();
+        for (name, entry) in entries {
+            tree.insert(&path(name), entry.clone()).expect("room");
+        }
+        tree
+    }
+
+    fn segment(name: SegmentName, tree: Tree) -> Segment {
+        Segment { name, tree, compression: "none".parse().expect("a compression") }
+    }
+
+    fn packed(segments: Vec<Segment>) -> Result<Image, Error> {
+        pack(segments, &Options::default(), &Silent)
+    }
+
+    fn bytes(tree: &Tree, epoch_s: u32) -> Vec<u8> {
+        archive(tree, epoch_s, Vec::new()).expect("an archive")
+    }
+
+    #[test]
+    fn segments_that_would_destroy_each_other_are_refused() {
+        let base = tree(&[("lib", Entry::symlink("usr/lib", MADE)), ("usr/lib/x", Entry::file("x", MADE))]);
+        // The kernel would remove the link `lib` to make the directory, and nothing would find its libraries.
+        let modules = tree(&[("lib/modules/m.ko", Entry::file("m", MADE))]);
+        let err = packed(vec![segment(SegmentName::Base, base.clone()), segment(SegmentName::Modules, modules)]);
+        assert!(matches!(err, Err(Error::Clash { path: at, first_noun: "symlink", .. }) if at == path("lib")));
+        let host = tree(&[("lib", Entry::symlink("elsewhere", MADE))]);
+        packed(vec![segment(SegmentName::Base, base), segment(SegmentName::Host, host)]).expect("a link may replace a link");
+
+        let shared = Content::from("shared");
+        let base = tree(&[("a", Entry::file(shared.clone(), MADE)), ("b", Entry::file(shared, MADE))]);
+        let host = tree(&[("a", Entry::file("new", MADE))]);
+        let err = packed(vec![segment(SegmentName::Base, base), segment(SegmentName::Host, host)]);
+        assert!(matches!(err, Err(Error::LinkReplaced { .. })));
+    }
+
+    #[test]
+    fn segments_that_no_kernel_takes_are_refused() {
+        let any = || tree(&[("x", Entry::file("x", MADE))]);
+        let twice = packed(vec![segment(SegmentName::Base, any()), segment(SegmentName::Base, any())]);
+        assert!(matches!(twice, Err(Error::Twice(SegmentName::Base))));
+        let early = Segment { compression: "zstd".parse().expect("a compression"), ..segment(SegmentName::Early, any()) };
+        assert!(matches!(packed(vec![early]), Err(Error::EarlyCompressed(_))));
+        let mut nobody = any();
+        nobody.get_mut(&path("x")).expect("there").meta.uid = u32::MAX;
+        assert!(matches!(packed(vec![segment(SegmentName::Base, nobody)]), Err(Error::Owner { .. })));
+        for target in ["", &"x".repeat(4096)] {
+            let link = tree(&[("l", Entry::symlink(target, MADE))]);
+            assert!(matches!(packed(vec![segment(SegmentName::Base, link)]), Err(Error::Symlink { .. })));
+        }
+        let nothing = packed(vec![segment(SegmentName::Base, any()), segment(SegmentName::Host, Tree::new())]);
+        assert_eq!(nothing.expect("packing").segments.len(), 1);
+    }
+
+    #[test]
+    fn f08_an_image_over_its_budget_names_its_largest_files() {
+        let files: Vec<(String, Entry)> =
+            (1..=30).map(|n| (format!("f{n}"), Entry::file("x".repeat(n * 100).as_str(), MADE))).collect();
+        let files: Vec<(&str, Entry)> = files.iter().map(|(name, entry)| (name.as_str(), entry.clone())).collect();
+        let options = Options { size_bytes_max: Some(10_000), ..Options::default() };
+        let err = pack(vec![segment(SegmentName::Base, tree(&files))], &options, &Silent).expect_err("too large");
+        let Error::OverBudget { largest, .. } = &err else { panic!("{err}") };
+        assert_eq!(largest.len(), 20);
+        assert_eq!(largest[0], (path("f30"), 3000));
+        assert!(err.to_string().contains("`/f30` (3.0 kB), `/f29`"), "{err}");
+    }
+
+    #[test]
+    fn missing_parents_are_made() {
+        let mut holes = tree(&[("a/b/c", Entry::file("x", MADE))]);
+        holes.remove(&path("a/b"));
+        holes.remove(&path("a"));
+        assert_eq!(packed(vec![segment(SegmentName::Base, holes)]).expect("packing").segments[0].entries, 3);
+    }
+
+    #[test]
+    fn f02_times_are_clamped_and_the_epoch_is_a_number() {
+        let mut old = tree(&[("x", Entry::file("x", MADE))]);
+        let mut at = |mtime_s, epoch_s| {
+            old.get_mut(&path("x")).expect("there").meta.mtime_s = mtime_s;
+            u32::from_str_radix(std::str::from_utf8(&bytes(&old, epoch_s)[46..54]).expect("digits"), 16).expect("a number")
+        };
+        assert_eq!((at(5, 10), at(10, 10), at(11, 10), at(u32::MAX, u32::MAX)), (5, 10, 10, u32::MAX));
+        assert_eq!(parse_epoch("1700000000").expect("a time"), 1_700_000_000);
+        for text in ["", " 1", "1 ", "+1", "-1", "1.5", "yesterday", "4294967296", "99999999999999999999"] {
+            assert!(matches!(parse_epoch(text), Err(Error::Epoch(found)) if found == text), "{text}");
+        }
+    }
+
+    #[test]
+    fn files_that_share_bytes_but_not_an_owner_are_not_links() {
+        let shared = Content::from("shared");
+        let mut two = tree(&[("a", Entry::file(shared.clone(), MADE)), ("b", Entry::file(shared, MADE))]);
+        let linked = bytes(&two, 0);
+        two.get_mut(&path("b")).expect("there").meta.mode = 0o600;
+        let parted = bytes(&two, 0);
+        let links = |bytes: &[u8]| bytes[38..46].to_vec();
+        assert_eq!((links(&linked), links(&parted)), (b"00000002".to_vec(), b"00000001".to_vec()));
+    }
+
+    #[test]
+    fn f05_a_compression_that_the_kernel_lacks_is_refused() {
+        let config = "CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\n# CONFIG_RD_LZ4 is not set\nCONFIG_RD_ZSTD=y\nCONFIG_RD_XZ=m\n";
+        for (format, fits) in
+            [(Format::Zstd, true), (Format::Gzip, true), (Format::None, true), (Format::Lz4, false), (Format::Xz, false)]
+        {
+            assert_eq!(check_kernel(Some(config), format).is_ok(), fits, "{format}");
+            assert!(check_kernel(None, format).is_ok());
+        }
+        let err = check_kernel(Some(config), Format::Lz4).expect_err("not set");
+        assert_eq!(err.to_string(), "the kernel cannot unpack lz4: its configuration has no `CONFIG_RD_LZ4=y`");
+        assert_eq!(err.hints(), ["use `--compress zstd`"]);
+        assert!(check_kernel(Some("CONFIG_RD_ZSTD=y\n"), Format::Zstd).is_err(), "no initrd at all");
     }
 }

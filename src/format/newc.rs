@@ -432,3 +432,103 @@ fn shown(name: &[u8]) -> String {
     let text: String = name.escape_ascii().to_string();
     text.chars().take(200).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: Header =
+        Header { inode: 1, mode: S_IFREG | 0o644, uid: 0, gid: 0, links: 1, mtime_s: 0, device: (0, 0), node: (0, 0) };
+
+    /// An archive with one file, `hello`.
+    fn archive() -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new());
+        writer.entry(b"name", &FILE, 5).expect("an entry");
+        writer.data(b"hello").expect("data");
+        writer.finish().expect("an archive").0
+    }
+
+    /// Changes bytes of the first header: `at` counts from its start.
+    fn patched(at: usize, with: &[u8]) -> Vec<u8> {
+        let mut bytes = archive();
+        bytes[at..at + with.len()].copy_from_slice(with);
+        bytes
+    }
+
+    #[test]
+    fn a_written_archive_reads_back() {
+        let bytes = archive();
+        assert_eq!(bytes.len() % 4, 0);
+        let members = read_all(&bytes).expect("an archive");
+        assert_eq!(members, [Member { header: FILE, name: b"name", data: b"hello", data_at: 116 }]);
+    }
+
+    #[test]
+    fn e07_what_contradicts_itself_is_refused() {
+        type Check = fn(&Reason) -> bool;
+        let table: [(&str, Vec<u8>, Check); 16] = [
+            ("magic", patched(0, b"070707"), |r| matches!(r, Reason::Magic(found) if found == "070707")),
+            ("old binary magic", patched(0, b"\xc7\x71"), |r| matches!(r, Reason::Magic(_))),
+            ("sign in a number", patched(6, b"+0000001"), |r| matches!(r, Reason::Digits { field: "inode number", .. })),
+            ("prefix in a number", patched(54, b"0x000005"), |r| matches!(r, Reason::Digits { field: "size", .. })),
+            ("space in a number", patched(94, b"       5"), |r| matches!(r, Reason::Digits { field: "name length", .. })),
+            ("largest size", patched(54, b"FFFFFFFF"), |r| matches!(r, Reason::Truncated("data"))),
+            ("size beyond the end", patched(54, b"00001000"), |r| matches!(r, Reason::Truncated("data"))),
+            ("no name", patched(94, b"00000000"), |r| matches!(r, Reason::NameLength(0))),
+            ("empty name", patched(110, b"\0\0\0\0"), |r| matches!(r, Reason::NameLength(_))),
+            ("name too long", patched(94, b"00001001"), |r| matches!(r, Reason::NameLength(4097))),
+            ("longest name", patched(94, b"FFFFFFFF"), |r| matches!(r, Reason::NameLength(u32::MAX))),
+            ("name longer than said", patched(94, b"00000004"), |r| matches!(r, Reason::NameEnd(_))),
+            ("NUL in the name", patched(111, b"\0"), |r| matches!(r, Reason::NameEnd(_))),
+            ("socket", patched(14, b"0000C1A4"), |r| matches!(r, Reason::Kind(..))),
+            ("directory with data", patched(14, b"000041ED"), |r| matches!(r, Reason::UnwantedData(_))),
+            ("wrong sum", patched(0, b"070702"), |r| matches!(r, Reason::Checksum { found: 0x214, wanted: 0, .. })),
+        ];
+        for (what, bytes, check) in table {
+            let err = read_all(&bytes).expect_err(what);
+            assert!(check(&err.reason), "{what}: {err}");
+        }
+    }
+
+    #[test]
+    fn e07_the_end_is_checked() {
+        let one = archive();
+        assert!(matches!(read_all(&[&one[..], &one].concat()), Err(ReadError { reason: Reason::Behind, .. })));
+        let empty = Writer::new(Vec::new()).finish().expect("an archive").0;
+        assert!(matches!(read_all(&[&one[..], &empty].concat()), Err(ReadError { reason: Reason::Behind, .. })));
+        assert_eq!(read_all(&[&one[..], &[0; 509]].concat()).expect("zeros may follow").len(), 1);
+        assert_eq!(read_all(&empty).expect("an archive of nothing"), []);
+        let mut with_data = empty;
+        with_data[54..62].copy_from_slice(b"00000004");
+        with_data.extend_from_slice(b"data");
+        assert!(matches!(read_all(&with_data), Err(ReadError { reason: Reason::TrailerData, .. })));
+        assert!(matches!(read_all(b""), Err(ReadError { reason: Reason::NoTrailer, .. })));
+    }
+
+    #[test]
+    fn e08_e09_truncated_and_flipped_archives_never_panic() {
+        let bytes = archive();
+        // Cut behind the trailer's name nothing is missing but padding.
+        let whole = bytes.iter().rposition(|byte| *byte != 0).expect("a trailer") + 2;
+        for cut in 0..bytes.len() {
+            assert_eq!(read_all(&bytes[..cut]).is_ok(), cut >= whole, "cut at {cut} of {}", bytes.len());
+        }
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << bit;
+                // Only that it ends is asserted: a bit of the time or the data may flip without contradiction.
+                let _ = read_all(&flipped);
+            }
+        }
+    }
+
+    #[test]
+    fn names_may_end_with_several_terminators() {
+        let mut bytes = archive();
+        bytes.splice(114..116, [0, 0, 0, 0, 0, 0]);
+        bytes[94..102].copy_from_slice(b"0000000A");
+        let members = read_all(&bytes).expect("an archive");
+        assert_eq!((members[0].name, members[0].data), (&b"name"[..], &b"hello"[..]));
+    }
+}

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use mkinitrd_pkg::base::error::Diagnostic;
 use mkinitrd_pkg::deliver::{self, Error, Old};
+use mkinitrd_pkg::report::Silent;
 use rustix::fs::{CWD, FlockOperation, Mode};
 
 /// The path to deliver to, for a process that this test binary starts of itself.
@@ -28,7 +29,7 @@ fn deliver_in_a_process_of_its_own() {
     let (Some(path), Ok(size)) = (std::env::var_os(TO), std::env::var(SIZE)) else { return };
     let size = size.parse().expect("a size");
     let result = deliver::check_target(Path::new(&path)).and_then(|target| {
-        deliver::deliver(&target, size as u64, 0o600, |out| {
+        deliver::deliver(&target, size as u64, 0o600, &Silent, |out| {
             new_bytes(size).chunks(64 << 10).try_for_each(|chunk| out.write_all(chunk))
         })
     });
@@ -344,7 +345,7 @@ fn a20_abandoned_files_are_removed_and_no_more_are_made() {
         return;
     }
     let checked = deliver::check_target(&path).expect("a target");
-    let err = deliver::deliver(&checked, 3, 0o600, |out| {
+    let err = deliver::deliver(&checked, 3, 0o600, &Silent, |out| {
         deliver::abandon_all();
         assert_alone(&path, "abandoned");
         out.write_all(b"new")
@@ -361,7 +362,7 @@ fn a20_abandoned_files_are_removed_and_no_more_are_made() {
 fn a22_what_comes_back_otherwise_than_written_is_refused() {
     let (_dir, path) = directory();
     let checked = deliver::check_target(&path).expect("a target");
-    let err = deliver::deliver(&checked, 8, 0o600, |out| {
+    let err = deliver::deliver(&checked, 8, 0o600, &Silent, |out| {
         out.write_all(b"original")?;
         // The storage loses a bit: whoever owns the file can reach it by its temporary name.
         let names = fs::read_dir(path.parent().expect("a directory"))?;
@@ -386,7 +387,7 @@ fn a23_a24_the_mode_is_ours_and_not_the_umasks() {
         assert_eq!(fs::metadata(&path).expect("the file").permissions().mode() & 0o7777, 0o600, "umask {umask}");
     }
     let target = deliver::check_target(&path).expect("a target");
-    deliver::deliver(&target, 3, 0o644, |out| {
+    deliver::deliver(&target, 3, 0o644, &Silent, |out| {
         let names = fs::read_dir(path.parent().expect("a directory"))?;
         let temporary =
             names.map(|e| e.expect("an entry").path()).find(|path| path.to_string_lossy().ends_with(".tmp")).expect("there");
@@ -402,10 +403,10 @@ fn a_writer_that_brings_too_little_or_fails_leaves_the_old_file() {
     let (_dir, path) = directory();
     let target = deliver::check_target(&path).expect("a target");
     for (size, text) in [(4, "3 bytes came instead of 4"), (2, "3 bytes came instead of 2")] {
-        let err = deliver::deliver(&target, size, 0o600, |out| out.write_all(b"new")).expect_err("another length");
+        let err = deliver::deliver(&target, size, 0o600, &Silent, |out| out.write_all(b"new")).expect_err("another length");
         assert!(std::error::Error::source(&err).is_some_and(|source| source.to_string() == text), "{err:?}");
     }
-    let err = deliver::deliver(&target, 3, 0o600, |_| Err(std::io::Error::other("a defect"))).expect_err("it failed");
+    let err = deliver::deliver(&target, 3, 0o600, &Silent, |_| Err(std::io::Error::other("a defect"))).expect_err("it failed");
     assert!(matches!(err, Error::Step { action: "write", old: Old::Kept, .. }), "{err}");
     assert!(is_old(&path));
     assert_alone(&path, "after failures");

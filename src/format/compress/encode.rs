@@ -15,6 +15,8 @@ pub(super) const LZ4_MAGIC: [u8; 4] = [0x02, 0x21, 0x4c, 0x18];
 /// Each block is compressed on its own: larger is smaller, but takes more memory a thread and leaves threads idle.
 /// Changing it changes the bytes of every xz image.
 const XZ_BLOCK_BYTES: u64 = 16 << 20;
+/// The presets from here on have dictionaries larger than a block.
+const XZ_LARGE_DICTIONARY_FROM: u32 = 8;
 /// More threads do not help an image, but cost memory.
 const THREADS_MAX: usize = 16;
 
@@ -104,10 +106,17 @@ pub fn fingerprint() -> String {
 
 fn xz_stream(level: u32, threads: u32) -> io::Result<liblzma::stream::Stream> {
     // The multi-threaded encoder even for one thread: the other one writes no sizes into block headers.
+    let mut options = liblzma::stream::LzmaOptions::new_preset(level)?;
+    if level >= XZ_LARGE_DICTIONARY_FROM {
+        // A dictionary larger than a block is never filled, but costs memory here and in the kernel.
+        options.dict_size(XZ_BLOCK_BYTES as u32);
+    }
+    let mut filters = liblzma::stream::Filters::new();
+    filters.lzma2(&options);
     let stream = liblzma::stream::MtStreamBuilder::new()
         .threads(threads)
         .block_size(XZ_BLOCK_BYTES)
-        .preset(level)
+        .filters(filters)
         .check(liblzma::stream::Check::Crc32)
         .encoder();
     stream.map_err(io::Error::from)
