@@ -539,7 +539,7 @@ impl Opener<'_> {
     /// The release file as the repository has it: `InRelease`, else `Release` with `Release.gpg`.
     fn release_files(&self, dir: &str) -> Result<Files, Error> {
         let get = |name: &'static str| {
-            let bytes = self.fetch(&self.spec.base.join(&format!("{dir}/{name}"))?, limit::RELEASE_BYTES_MAX)?;
+            let bytes = self.fetch(&self.spec.base.join(&below(dir, name))?, limit::RELEASE_BYTES_MAX)?;
             Ok::<_, Error>(bytes.map(|bytes| (name, bytes)))
         };
         if let Some(file) = get("InRelease")? {
@@ -550,7 +550,7 @@ impl Opener<'_> {
     }
 
     /// Returns the text and the signature over it.
-    fn frame(&self, files: &Files) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>, Error> {
+    fn frame(&self, files: &Files) -> Result<Option<Signed>, Error> {
         let of = |wanted: &str| files.iter().find(|(name, _)| *name == wanted).map(|(_, bytes)| bytes);
         if let Some(bytes) = of("InRelease") {
             let frame = release::split(bytes).map_err(|source| Error::Frame { repo: self.repo(), source })?;
@@ -567,7 +567,7 @@ impl Opener<'_> {
                 Layout::Dists { components, .. } => {
                     components.iter().map(|component| format!("{dir}/{component}/binary-{}/{name}", self.spec.arch)).collect()
                 }
-                Layout::Flat(_) => vec![format!("{dir}/{name}")],
+                Layout::Flat(_) => vec![below(dir, name)],
                 _ => return true,
             };
             names.iter().any(|name| match self.spec.base.join(name) {
@@ -651,8 +651,8 @@ impl Opener<'_> {
             return Ok(Some(bytes));
         }
         let folder = file.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
-        let by_hash = by_hash.then(|| format!("{dir}/{folder}by-hash/SHA256/{}", listed.sha256));
-        for name in by_hash.into_iter().chain([format!("{dir}/{file}")]) {
+        let by_hash = by_hash.then(|| below(dir, &format!("{folder}by-hash/SHA256/{}", listed.sha256)));
+        for name in by_hash.into_iter().chain([below(dir, file)]) {
             match self.door.fetch_exact(&self.spec.base.join(&name)?, &listed.sha256, listed.size_bytes) {
                 Ok(Some(bytes)) => return Ok(Some(bytes)),
                 Ok(None) => {}
@@ -668,7 +668,7 @@ impl Opener<'_> {
     /// An index of a repository without a release file, which is only asked for with `--no-verify`.
     fn unlisted_index(&self, dir: &str, stem: &str) -> Result<Option<(Vec<u8>, Sha256)>, Error> {
         for file in INDEX_NAMES {
-            let name = format!("{dir}/{stem}{file}");
+            let name = below(dir, &format!("{stem}{file}"));
             if let Some(packed) = self.fetch(&self.spec.base.join(&name)?, limit::INDEX_BYTES_MAX)? {
                 let bytes = self.decompress(&name, &packed, None)?;
                 let sha256 = Sha256::of(&bytes);
@@ -703,5 +703,12 @@ impl Opener<'_> {
     }
 }
 
+/// Returns the name of a file in a directory of the repository; the root has no name.
+fn below(dir: &str, file: &str) -> String {
+    if dir.is_empty() { file.to_owned() } else { format!("{dir}/{file}") }
+}
+
 /// Files by name.
 type Files = Vec<(&'static str, Vec<u8>)>;
+/// A text, and the signature over it if there is one.
+type Signed = (Vec<u8>, Option<Vec<u8>>);
