@@ -1,4 +1,5 @@
 //! Package files: where they are taken from, and what a server can do wrong.
+#![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use mkinitrd_pkg::package::{Location, Package};
 use mkinitrd_pkg::store::Store;
 use mkinitrd_pkg::store::fetch::FetchError;
 
-use crate::archive::noise;
+use crate::archive::{noise, run};
 use crate::repository::Machine;
 use crate::server::{Answer, Request, Server, Step, absent, answer, ok};
 
@@ -378,4 +379,47 @@ fn many_packages_come_in_their_order_and_the_first_failure_is_told() {
     let packages = (0..20).map(make).collect::<Vec<_>>();
     let err = machine.in_world(|world| acquire::acquire(&packages.iter().collect::<Vec<_>>(), world)).unwrap_err();
     assert!(err.to_string().contains("`p7 1:2.0-1`"), "{err}");
+}
+
+/// A server with a certificate that nobody vouches for, by openssl; ended when dropped.
+struct SelfSigned {
+    child: std::process::Child,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl SelfSigned {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (key, cert) = (dir.path().join("key.pem"), dir.path().join("cert.pem"));
+        let mut make = std::process::Command::new("openssl");
+        make.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout"]).arg(&key);
+        run("openssl", make.arg("-out").arg(&cert));
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut serve = std::process::Command::new("openssl");
+        serve.args(["s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}"), "-www", "-key"]).arg(&key);
+        let serve = serve.arg("-cert").arg(&cert).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let child = serve.spawn().unwrap();
+        let up = (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        assert!(up, "openssl does not listen");
+        Self { child, port, _dir: dir }
+    }
+}
+
+impl Drop for SelfSigned {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+#[test]
+fn c12_a_certificate_that_nobody_vouches_for_is_refused() {
+    let server = SelfSigned::start();
+    let err = get(&Machine::new(), Location::Url(format!("https://localhost:{}/foo.deb", server.port))).unwrap_err();
+    assert!(matches!(&err, Error::Package { source: FetchError::Tls { .. }, .. }), "{err:?}");
+    assert_eq!(err.kind(), ErrorKind::Untrusted);
 }

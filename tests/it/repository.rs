@@ -1,4 +1,5 @@
 //! Repositories: real ones, and small ones made to be wrong.
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,8 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use mkinitrd_pkg::acquire::{self, Error, World};
 use mkinitrd_pkg::base::error::{Diagnostic, ErrorKind};
-use mkinitrd_pkg::family::deb::repository::{self, Repository};
-use mkinitrd_pkg::family::deb::sources::{self, Base, RepoSpec};
+use mkinitrd_pkg::config::Source;
+use mkinitrd_pkg::family::deb::address::Base;
+use mkinitrd_pkg::family::deb::refusal;
+use mkinitrd_pkg::family::deb::repository::Repository;
+use mkinitrd_pkg::family::deb::sources::{self, RepoSpec};
 use mkinitrd_pkg::package::Location;
 use mkinitrd_pkg::report::{Event, Reporter, Silent};
 use mkinitrd_pkg::store::Store;
@@ -58,7 +62,7 @@ impl Machine {
     pub fn in_world<T>(&self, work: impl FnOnce(&World<'_>) -> T) -> T {
         let (fetcher, root) = (self.fetcher(), self.root());
         let mut world = World::new(&self.store, &fetcher, &root, "debian", self.now, &self.warnings);
-        (world.verify, world.offline) = (self.verify, self.offline);
+        world.verify = self.verify;
         work(&world)
     }
 
@@ -66,7 +70,7 @@ impl Machine {
         self.in_world(|world| acquire::repositories(std::slice::from_ref(spec), world)).map(|mut all| all.remove(0))
     }
 
-    fn refusal(&self, spec: &RepoSpec) -> repository::Error {
+    fn refusal(&self, spec: &RepoSpec) -> refusal::Error {
         match self.open(spec) {
             Err(Error::Repository(err)) => err,
             other => panic!("not refused: {other:?}"),
@@ -107,8 +111,8 @@ fn remote(server: &Server, key: &Path) -> RepoSpec {
     spec
 }
 
-fn signature_error(err: repository::Error) -> SignatureError {
-    let repository::Error::Signature { source, .. } = err else { panic!("not about the signature: {err:?}") };
+fn signature_error(err: refusal::Error) -> SignatureError {
+    let refusal::Error::Signature { source, .. } = err else { panic!("not about the signature: {err:?}") };
     let error: &(dyn std::error::Error + 'static) = &*source.error;
     error.downcast_ref::<SignatureError>().unwrap_or_else(|| panic!("another reason: {error:?}")).clone()
 }
@@ -149,7 +153,7 @@ fn what_is_unchanged_is_not_fetched_again_and_offline_needs_nothing() {
     assert!(server.asked().is_empty());
     let mut stranger = Machine::new();
     stranger.offline = true;
-    assert!(matches!(stranger.refusal(&spec), repository::Error::NeverSeen(_)));
+    assert!(matches!(stranger.refusal(&spec), refusal::Error::NeverSeen(_)));
 }
 
 #[test]
@@ -177,14 +181,14 @@ fn d01_unsigned_is_refused_unless_asked_for() {
     let (archive, mut machine) = (Archive::new(), Machine::new());
     let spec = local(&archive, &keys().good.public);
     let err = machine.refusal(&spec);
-    assert!(matches!(err, repository::Error::Unsigned(_)), "without a release file: {err:?}");
+    assert!(matches!(err, refusal::Error::Unsigned(_)), "without a release file: {err:?}");
     assert!(err.hints()[0].contains("--no-verify"));
     archive.release(&Header::default());
     let err = machine.refusal(&spec);
-    assert!(matches!(err, repository::Error::Unsigned(_)), "without a signature: {err:?}");
+    assert!(matches!(err, refusal::Error::Unsigned(_)), "without a signature: {err:?}");
     assert_eq!(err.kind(), ErrorKind::Untrusted);
     let trusted = RepoSpec { trusted: true, ..spec.clone() };
-    assert!(matches!(machine.refusal(&trusted), repository::Error::Unsigned(_)), "`trusted=yes` does not count");
+    assert!(matches!(machine.refusal(&trusted), refusal::Error::Unsigned(_)), "`trusted=yes` does not count");
     machine.verify = false;
     let repository = machine.open(&spec).unwrap();
     assert_eq!((repository.signer, repository.indexes[0].bytes.clone()), (None, archive.packages()));
@@ -195,7 +199,7 @@ fn d01_unsigned_is_refused_unless_asked_for() {
         std::fs::write(archive.dist(&format!("main/binary-amd64/{name}")), &changed).unwrap();
     }
     let fresh = Machine { verify: false, ..Machine::new() };
-    assert!(matches!(fresh.refusal(&spec), repository::Error::Inconsistent { .. }));
+    assert!(matches!(fresh.refusal(&spec), refusal::Error::Inconsistent { .. }));
 }
 
 #[test]
@@ -267,12 +271,12 @@ fn d04_a_changed_or_wrapped_inrelease_is_refused() {
     let changed = refusal(&good.replace("Origin: Test", "Origin: Tost"));
     assert!(matches!(signature_error(changed), SignatureError::Wrong { .. }));
     for wrapped in [format!("Origin: Evil\n{good}"), format!("{good}Origin: Evil\n"), format!("{good}{good}"), String::new()] {
-        assert!(matches!(refusal(&wrapped), repository::Error::Frame { .. }));
+        assert!(matches!(refusal(&wrapped), refusal::Error::Frame { .. }));
     }
     // A broken InRelease does not make us look for something weaker.
     archive.release(&Header::default());
     keys().good.detach(&archive.dist("Release"), &archive.dist("Release.gpg"));
-    assert!(matches!(refusal("no signed message"), repository::Error::Frame { .. }));
+    assert!(matches!(refusal("no signed message"), refusal::Error::Frame { .. }));
 }
 
 #[test]
@@ -282,11 +286,11 @@ fn d05_expired_and_future_metadata_are_refused() {
     let sign = |date, valid_until| archive.sign(&Header { date, valid_until, ..Header::default() }, &keys().good);
     sign(now() - 86_400, Some(now() - 60));
     let err = Machine::new().refusal(&spec);
-    assert!(matches!(err, repository::Error::Expired { .. }) && err.hints()[0].contains("clock"), "{err:?}");
+    assert!(matches!(err, refusal::Error::Expired { .. }) && err.hints()[0].contains("clock"), "{err:?}");
     sign(now() - 86_400, Some(now() + 60));
     assert!(Machine::new().open(&spec).is_ok());
     sign(now() + 3 * 86_400, None);
-    assert!(matches!(Machine::new().refusal(&spec), repository::Error::Future { .. }));
+    assert!(matches!(Machine::new().refusal(&spec), refusal::Error::Future { .. }));
 }
 
 #[test]
@@ -297,7 +301,7 @@ fn d05_offline_takes_what_was_valid_when_it_was_fetched_and_says_so() {
     let (mut machine, spec) = (Machine::new(), remote(&server, &keys().good.public));
     machine.open(&spec).unwrap();
     machine.now = SystemTime::now() + Duration::from_secs(86_400);
-    assert!(matches!(machine.refusal(&spec), repository::Error::Expired { .. }));
+    assert!(matches!(machine.refusal(&spec), refusal::Error::Expired { .. }));
     machine.offline = true;
     machine.open(&spec).unwrap();
     assert!(machine.warnings.0.lock().unwrap().iter().any(|line| line.contains("expired on")));
@@ -309,7 +313,7 @@ fn d14_a_clock_without_a_battery_is_named() {
     let mut machine = Machine::new();
     machine.now = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
     let err = machine.refusal(&local(&archive, &keys().good.public));
-    assert!(matches!(err, repository::Error::Clock(_)));
+    assert!(matches!(err, refusal::Error::Clock(_)));
     assert_eq!((err.kind(), err.to_string().contains("1970-01-01")), (ErrorKind::Host, true));
 }
 
@@ -323,12 +327,12 @@ fn d06_going_back_in_time_is_refused() {
     machine.open(&spec).unwrap();
     archive.sign(&at(newer - 86_400), &keys().good);
     let err = machine.refusal(&spec);
-    assert!(matches!(err, repository::Error::Rollback { .. }), "{err:?}");
+    assert!(matches!(err, refusal::Error::Rollback { .. }), "{err:?}");
     assert_eq!(err.kind(), ErrorKind::Untrusted);
     assert!(Machine::new().open(&spec).is_ok(), "a machine that never saw the newer one cannot know");
     archive.set_packages(b"Package: evil\n");
     archive.sign(&at(newer), &keys().good);
-    assert!(matches!(machine.refusal(&spec), repository::Error::Changed { .. }));
+    assert!(matches!(machine.refusal(&spec), refusal::Error::Changed { .. }));
     archive.sign(&at(newer + 60), &keys().good);
     machine.open(&spec).unwrap();
 }
@@ -352,7 +356,7 @@ fn d08_an_index_that_the_release_does_not_list_is_refused() {
     archive.set_packages(b"Package: evil\n");
     std::fs::write(archive.dist("InRelease"), inrelease).unwrap();
     let err = Machine::new().refusal(&local(&archive, &keys().good.public));
-    assert!(matches!(err, repository::Error::Inconsistent { .. }), "{err:?}");
+    assert!(matches!(err, refusal::Error::Inconsistent { .. }), "{err:?}");
     assert!(err.hints()[0].contains("being updated"));
 }
 
@@ -361,7 +365,7 @@ fn d09_only_weak_digests_are_refused() {
     let archive = Archive::new();
     archive.sign(&Header { list: "MD5Sum", ..Header::default() }, &keys().good);
     let err = Machine::new().refusal(&local(&archive, &keys().good.public));
-    assert!(matches!(err, repository::Error::Release { .. }), "{err:?}");
+    assert!(matches!(err, refusal::Error::Release { .. }), "{err:?}");
 }
 
 #[test]
@@ -432,7 +436,7 @@ fn c07_an_index_that_grows_beyond_what_is_listed_is_stopped() {
     std::fs::write(archive.dist("main/binary-amd64/Packages.xz"), bomb).unwrap();
     keys().good.clearsign(&archive.dist("Release"), &archive.dist("InRelease"), &[]);
     let err = Machine::new().refusal(&local(&archive, &keys().good.public));
-    assert!(matches!(err, repository::Error::Bomb { limit: 15, .. }), "{err:?}");
+    assert!(matches!(err, refusal::Error::Bomb { limit: 15, .. }), "{err:?}");
 }
 
 #[test]
@@ -442,7 +446,7 @@ fn a_truncated_index_is_refused() {
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     let err = Machine::new().refusal(&local(&archive, &keys().good.public));
-    assert!(matches!(err, repository::Error::Inconsistent { .. }), "{err:?}");
+    assert!(matches!(err, refusal::Error::Inconsistent { .. }), "{err:?}");
 }
 
 #[test]
@@ -474,10 +478,10 @@ fn c14_a_mirror_between_two_updates_is_read_once_more() {
 fn c13_an_absent_or_silent_repository_is_told_apart() {
     let spec = remote(&Server::start(|_| absent()), &keys().good.public);
     let err = Machine::new().refusal(&spec);
-    assert!(matches!(err, repository::Error::Fetch { .. }), "the server is gone: {err:?}");
+    assert!(matches!(err, refusal::Error::Fetch { .. }), "the server is gone: {err:?}");
     let server = Server::start(|_| absent());
     let err = Machine::new().refusal(&remote(&server, &keys().good.public));
-    assert!(matches!(err, repository::Error::NotFound(_)), "{err:?}");
+    assert!(matches!(err, refusal::Error::NotFound(_)), "{err:?}");
     let server = Server::start(|_| answer("403 Forbidden", &[], b""));
     let err = Machine::new().refusal(&remote(&server, &keys().good.public));
     let text = std::error::Error::source(&err).unwrap().to_string();
@@ -520,11 +524,11 @@ fn flat_repositories_and_lone_indexes_can_be_named() {
     let signed = Machine::new().open(&with_key(&index.display().to_string())).unwrap();
     assert_eq!((signed.indexes[0].bytes.clone(), signed.signer.is_some()), (archive.packages(), true));
     let err = Machine::new().refusal(&with_key(&format!("{}/Packages", flat.path().display())));
-    assert!(matches!(err, repository::Error::Unsigned(_)), "{err:?}");
+    assert!(matches!(err, refusal::Error::Unsigned(_)), "{err:?}");
     // Nothing there.
     let empty = tempfile::tempdir().unwrap();
     let err = unverified.refusal(&one(&empty.path().display().to_string()));
-    assert!(matches!(err, repository::Error::NotFound(_)), "{err:?}");
+    assert!(matches!(err, refusal::Error::NotFound(_)), "{err:?}");
 }
 
 #[test]
@@ -586,6 +590,28 @@ fn real_releases_are_verified_as_gpgv_does() {
     }
 }
 
+/// A machine that knows no Debian key reads Debian with the keys that we carry, and is told so.
+#[test]
+fn a_machine_without_keyrings_uses_the_keys_that_are_shipped() {
+    let components = vec!["main".to_owned()];
+    let own = acquire::host_sources(Path::new("/"), "debian", "trixie", &components, "amd64").unwrap();
+    let base = own.expect("this test runs on Debian").specs.remove(0).base;
+    let source = Source { file: "--mirror".into(), line: 0 };
+    let mut specs = sources::mirror(&base, &["trixie-updates".to_owned()], &components, "arm64", &source);
+    let machine = Machine::new();
+    let open = |spec: &RepoSpec| {
+        let fetcher = Fetcher::new(false, Patience::default(), |name| std::env::var(name).ok()).unwrap();
+        let root = machine.root();
+        let world = World::new(&machine.store, &fetcher, &root, "debian", machine.now, &machine.warnings);
+        acquire::repositories(std::slice::from_ref(spec), &world)
+    };
+    let signer = open(&specs[0]).unwrap().remove(0).signer.unwrap();
+    assert!(signer.file.ends_with("(shipped with mkinitrd-pkg)"), "{}", signer.file);
+    specs[0].signed_by.shipped = false;
+    let Err(Error::Repository(err)) = open(&specs[0]) else { panic!("trusted without a key") };
+    assert!(matches!(signature_error(err), SignatureError::UnknownKey { .. }));
+}
+
 #[test]
 fn the_machines_own_sources_are_read_from_the_mirror_the_cache_and_offline() {
     let (dir, components) = (tempfile::tempdir().unwrap(), vec!["main".to_owned()]);
@@ -595,8 +621,7 @@ fn the_machines_own_sources_are_read_from_the_mirror_the_cache_and_offline() {
     let mut first = None;
     for offline in [false, false, true] {
         let fetcher = Fetcher::new(offline, Patience::default(), |name| std::env::var(name).ok()).unwrap();
-        let mut world = World::new(&store, &fetcher, Path::new("/"), "debian", SystemTime::now(), &Silent);
-        world.offline = offline;
+        let world = World::new(&store, &fetcher, Path::new("/"), "debian", SystemTime::now(), &Silent);
         let repositories = acquire::repositories(&specs, &world).unwrap();
         let digests = repositories.iter().flat_map(|one| &one.indexes).map(|index| index.sha256).collect::<Vec<_>>();
         assert!(repositories.iter().all(|repository| repository.signer.is_some()));
