@@ -43,6 +43,7 @@ use crate::base::digest::Sha256;
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::fs::FileError;
 use crate::base::trust::{KeyRef, Seen, SignedBy, Signer, hide_password};
+use crate::family::deb::refusal;
 use crate::family::deb::repository::{self, Options, Repository};
 use crate::family::deb::sources::{self, RepoSpec, Sources};
 use crate::family::door::{Door, DoorError};
@@ -61,7 +62,7 @@ const JOBS: usize = 6;
 pub enum Error {
     /// A repository cannot be used.
     #[error(transparent)]
-    Repository(#[from] repository::Error),
+    Repository(#[from] refusal::Error),
     /// The machine's own sources cannot be read.
     #[error("cannot read the package sources of this machine")]
     Sources(#[source] FileError),
@@ -136,8 +137,6 @@ pub struct World<'a> {
     reporter: &'a dyn Reporter,
     /// Whether signatures are checked (default); `--no-verify` clears it.
     pub verify: bool,
-    /// Whether the network is left alone.
-    pub offline: bool,
     default_keys: OnceLock<Keyring>,
 }
 
@@ -159,7 +158,6 @@ impl<'a> World<'a> {
             now,
             reporter,
             verify: true,
-            offline: false,
             default_keys: OnceLock::new(),
         }
     }
@@ -175,7 +173,7 @@ impl<'a> World<'a> {
     fn options(&self) -> Options {
         let since = self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = Seconds::try_from(since.as_secs()).unwrap_or(Seconds::MAX);
-        Options { verify: self.verify, offline: self.offline, now }
+        Options { verify: self.verify, offline: self.fetcher.is_offline(), now }
     }
 
     /// The keys that the machine trusts for every repository, and the distribution's archive keys if it has them.

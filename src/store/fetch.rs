@@ -251,6 +251,11 @@ impl Fetcher {
         Ok(Self { direct: agent(None, &patience), proxies, no_proxy, offline, patience })
     }
 
+    /// Tells whether the network is left alone.
+    pub fn is_offline(&self) -> bool {
+        self.offline
+    }
+
     /// Returns a file of unknown content in memory, of at most `size_bytes_max` bytes.
     pub fn fetch(&self, from: &Location, size_bytes_max: u64) -> Result<Vec<u8>, FetchError> {
         let url = match from {
@@ -432,6 +437,10 @@ impl Fetcher {
     fn translate(&self, url: &str, err: ureq::Error) -> FetchError {
         let url = show(url);
         match err {
+            // What the TLS layer refuses arrives as data that makes no sense.
+            ureq::Error::Io(err) if err.kind() == io::ErrorKind::InvalidData && url.starts_with("https:") => {
+                FetchError::Tls { url, reason: err.to_string() }
+            }
             ureq::Error::Io(source) => FetchError::Connect { url, source },
             ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
                 let text = format!("no connection within {} s", self.patience.connect.as_secs());

@@ -420,3 +420,35 @@ fn show(date: SystemTime) -> String {
     let since = date.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     crate::base::date::show(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_key_can_be_read() {
+        let keyring = Keyring::shipped();
+        let known = [
+            "04B54C3CDCA79751B16BC6B5225629DF75B188BD",
+            "05AB90340C0C5E797F44A8C8254CF3B5AEC0A8F0",
+            "41587F7DB8C774BCCF131416762F67A0B2C39DE4",
+            "4D64FEC119C2029067D6E791F8D2585B8783D481",
+            "5E04A1E3223A19A20706E20F9904613D4CCE68C6",
+            "B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8",
+        ];
+        assert_eq!(keyring.fingerprints(), known);
+        assert_eq!(keyring.certs.len(), SHIPPED.len());
+        let subkey = "4CB50190207B4758A3F73A796ED0E7B82643E131";
+        assert_eq!(keyring.only(subkey).expect("a subkey names its certificate").fingerprints(), [known[5]]);
+        assert!(matches!(keyring.only(&"0".repeat(40)), Err(KeyringError::Absent(_))));
+    }
+
+    #[test]
+    fn what_is_no_signature_is_refused() {
+        let keyring = Keyring::shipped();
+        let armoured = SHIPPED[0].1.as_bytes();
+        for signature in [&b""[..], b"hello", b"-----BEGIN PGP SIGNATURE-----\n\n-----END PGP SIGNATURE-----\n", armoured] {
+            assert!(keyring.verify(b"data", signature, SystemTime::now()).is_err());
+        }
+    }
+}

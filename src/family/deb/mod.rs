@@ -1,8 +1,10 @@
 //! The deb family: Debian, Ubuntu and their kin.
 
+pub mod address;
 pub mod control;
 pub mod index;
 pub mod read;
+pub mod refusal;
 mod relation;
 pub mod release;
 pub mod repository;

@@ -3,17 +3,18 @@
 //! The order is the security: size cap, frame, signature over the exact bytes, and only then parsing; the compressed
 //! index by size and digest before it is decompressed, and the decompressed one again.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 
-use super::release::{self, Frame, FrameError, Listed, Release, ReleaseError};
-use super::sources::{BadName, Base, INDEX_NAMES, Layout, RepoSpec};
+use super::address::Base;
+use super::refusal::Error;
+use super::release::{self, Frame, Listed, Release};
+use super::sources::{INDEX_NAMES, Layout, RepoSpec};
 use crate::base::date::{self, Seconds};
 use crate::base::digest::Sha256;
-use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::limit;
 use crate::base::trust::{Seen, Signer};
-use crate::family::door::{Door, DoorError};
+use crate::family::door::Door;
 use crate::format::compress::{Format, decode};
 use crate::package::Location;
 
@@ -61,7 +62,7 @@ impl Repository {
 pub struct Index {
     /// The repository as shown to people: `trixie/main`.
     pub label: String,
-    /// What the `Filename`s in it are relative to.
+    /// What the `Filename`s in it are relative to; `Location::from` makes an address of it.
     pub base: Base,
     /// The content of `Packages`.
     pub bytes: Vec<u8>,
@@ -72,222 +73,6 @@ pub struct Index {
 impl std::fmt::Debug for Index {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Index({} from {}, {} bytes, {:?})", self.label, self.base, self.bytes.len(), self.sha256)
-    }
-}
-
-/// A repository cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is no release file, and no index either.
-    #[error("`{0}` is not a package repository: it has no release file and no index")]
-    NotFound(String),
-    /// There is a repository, but nothing that vouches for it.
-    #[error("`{0}` is not signed")]
-    Unsigned(String),
-    /// The signature does not count.
-    #[error("the signature of `{repo}` cannot be trusted")]
-    Signature {
-        /// The repository.
-        repo: String,
-        /// Why.
-        #[source]
-        source: DoorError,
-    },
-    /// The clear-signed frame is not as it must be.
-    #[error("the release file of `{repo}` is not a proper signed message")]
-    Frame {
-        /// The repository.
-        repo: String,
-        /// Why.
-        #[source]
-        source: FrameError,
-    },
-    /// The release file cannot be used.
-    #[error("the release file of `{repo}` cannot be used")]
-    Release {
-        /// The repository.
-        repo: String,
-        /// Why.
-        #[source]
-        source: ReleaseError,
-    },
-    /// A signed release file without a date could be replayed for ever.
-    #[error("the release file of `{0}` has no date")]
-    NoDate(String),
-    /// It belongs to another suite.
-    #[error("the release file of `{repo}` is for {found}, not for `{wanted}`")]
-    Suite {
-        /// The repository.
-        repo: String,
-        /// The suite asked for.
-        wanted: String,
-        /// `Suite` and `Codename`.
-        found: String,
-    },
-    /// `Valid-Until` has passed.
-    #[error("the release file of `{repo}` expired on {until}; this machine's clock says {now}")]
-    Expired {
-        /// The repository.
-        repo: String,
-        /// `Valid-Until`.
-        until: String,
-        /// Now.
-        now: String,
-    },
-    /// It is dated in the future.
-    #[error("the release file of `{repo}` is from the future: {date}; this machine's clock says {now}")]
-    Future {
-        /// The repository.
-        repo: String,
-        /// `Date`.
-        date: String,
-        /// Now.
-        now: String,
-    },
-    /// The clock cannot be right.
-    #[error("this machine's clock says {0}, so no signature and no expiry can be judged")]
-    Clock(String),
-    /// It is older than what was seen before.
-    #[error("the release file of `{repo}` goes back in time: it is of {found}, and one of {seen} was seen before")]
-    Rollback {
-        /// The repository.
-        repo: String,
-        /// Its date.
-        found: String,
-        /// The date seen before.
-        seen: String,
-    },
-    /// It has the date of what was seen before, and other content.
-    #[error("the release file of `{repo}` of {date} differs from the one of the same date that was seen before")]
-    Changed {
-        /// The repository.
-        repo: String,
-        /// The date of both.
-        date: String,
-    },
-    /// A component or architecture is not there.
-    #[error("`{repo}` has no index for component `{component}` and architecture `{arch}`; it has {known}")]
-    Absent {
-        /// The repository.
-        repo: String,
-        /// The component asked for.
-        component: String,
-        /// The architecture asked for.
-        arch: String,
-        /// What the release file names.
-        known: String,
-    },
-    /// An index named alone is not listed by the release file.
-    #[error("the index `{index}` is not listed by the release file of `{repo}`")]
-    NotListed {
-        /// The repository.
-        repo: String,
-        /// The index.
-        index: String,
-    },
-    /// The release file and the indexes do not belong together.
-    #[error("the index `{index}` of `{repo}` is not the one that its release file lists")]
-    Inconsistent {
-        /// The repository.
-        repo: String,
-        /// The index.
-        index: String,
-        /// How they differ.
-        #[source]
-        source: DoorError,
-    },
-    /// The release file lists an index that the server does not have.
-    #[error("the index `{index}` of `{repo}` is listed but is not there")]
-    Gone {
-        /// The repository.
-        repo: String,
-        /// The index.
-        index: String,
-    },
-    /// An index is larger when decompressed than listed or allowed.
-    #[error("the index `{index}` of `{repo}` grows beyond {limit} bytes when it is decompressed")]
-    Bomb {
-        /// The repository.
-        repo: String,
-        /// The index.
-        index: String,
-        /// The listed size, or the limit.
-        limit: u64,
-    },
-    /// An index cannot be decompressed.
-    #[error("the index `{index}` of `{repo}` cannot be decompressed")]
-    Damaged {
-        /// The repository.
-        repo: String,
-        /// The index.
-        index: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A decompressed index is not the one listed.
-    #[error("the index `{index}` of `{repo}` has the SHA-256 {found} when decompressed; listed is {wanted}")]
-    Content {
-        /// The repository.
-        repo: String,
-        /// The index.
-        index: String,
-        /// Listed.
-        wanted: Sha256,
-        /// Found.
-        found: Sha256,
-    },
-    /// Nothing of it is cached.
-    #[error("nothing of `{0}` is in the cache")]
-    NeverSeen(String),
-    /// A name in it is refused.
-    #[error(transparent)]
-    Name(#[from] BadName),
-    /// It cannot be fetched.
-    #[error("cannot read the repository `{repo}`")]
-    Fetch {
-        /// The repository.
-        repo: String,
-        /// Why.
-        #[source]
-        source: DoorError,
-    },
-}
-
-impl Diagnostic for Error {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Error::NotFound(_) | Error::Absent { .. } | Error::Gone { .. } | Error::NeverSeen(_) => ErrorKind::Unavailable,
-            Error::Fetch { source, .. } => source.kind(),
-            Error::Clock(_) => ErrorKind::Host,
-            _ => ErrorKind::Untrusted,
-        }
-    }
-
-    fn hints(&self) -> Vec<String> {
-        let hint = match self {
-            Error::Signature { source, .. } | Error::Fetch { source, .. } => return source.hints(),
-            Error::NotFound(_) => {
-                "name the directory that holds `dists` or `Packages`; `dpkg-scanpackages . > Packages` makes an index"
-            }
-            Error::Unsigned(_) => "sign it, or take it as it is with `--no-verify`",
-            Error::Expired { .. } => {
-                "if the clock is right the mirror is stale: name another with `--mirror URL`, or accept the past with `--assume-time DATE`"
-            }
-            Error::Future { .. } | Error::Clock(_) => {
-                "set the clock of this machine, or say what time it is with `--assume-time DATE`"
-            }
-            Error::Rollback { .. } | Error::Changed { .. } => {
-                "name another mirror with `--mirror URL`; if you trust this one, `mkinitrd-pkg clean` forgets what was seen"
-            }
-            Error::Inconsistent { .. } | Error::Gone { .. } => {
-                "the mirror is probably being updated: try again in some minutes, or name another with `--mirror URL`"
-            }
-            Error::NeverSeen(_) => "run once without `--offline`",
-            Error::NotListed { .. } => "take it as it is with `--no-verify`",
-            _ => return Vec::new(),
-        };
-        vec![hint.to_owned()]
     }
 }
 
@@ -539,7 +324,7 @@ impl Opener<'_> {
     /// The release file as the repository has it: `InRelease`, else `Release` with `Release.gpg`.
     fn release_files(&self, dir: &str) -> Result<Files, Error> {
         let get = |name: &'static str| {
-            let bytes = self.fetch(&self.spec.base.join(&format!("{dir}/{name}"))?, limit::RELEASE_BYTES_MAX)?;
+            let bytes = self.fetch(&self.spec.base.join(&below(dir, name))?, limit::RELEASE_BYTES_MAX)?;
             Ok::<_, Error>(bytes.map(|bytes| (name, bytes)))
         };
         if let Some(file) = get("InRelease")? {
@@ -550,7 +335,7 @@ impl Opener<'_> {
     }
 
     /// Returns the text and the signature over it.
-    fn frame(&self, files: &Files) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>, Error> {
+    fn frame(&self, files: &Files) -> Result<Option<Signed>, Error> {
         let of = |wanted: &str| files.iter().find(|(name, _)| *name == wanted).map(|(_, bytes)| bytes);
         if let Some(bytes) = of("InRelease") {
             let frame = release::split(bytes).map_err(|source| Error::Frame { repo: self.repo(), source })?;
@@ -567,7 +352,7 @@ impl Opener<'_> {
                 Layout::Dists { components, .. } => {
                     components.iter().map(|component| format!("{dir}/{component}/binary-{}/{name}", self.spec.arch)).collect()
                 }
-                Layout::Flat(_) => vec![format!("{dir}/{name}")],
+                Layout::Flat(_) => vec![below(dir, name)],
                 _ => return true,
             };
             names.iter().any(|name| match self.spec.base.join(name) {
@@ -651,8 +436,8 @@ impl Opener<'_> {
             return Ok(Some(bytes));
         }
         let folder = file.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
-        let by_hash = by_hash.then(|| format!("{dir}/{folder}by-hash/SHA256/{}", listed.sha256));
-        for name in by_hash.into_iter().chain([format!("{dir}/{file}")]) {
+        let by_hash = by_hash.then(|| below(dir, &format!("{folder}by-hash/SHA256/{}", listed.sha256)));
+        for name in by_hash.into_iter().chain([below(dir, file)]) {
             match self.door.fetch_exact(&self.spec.base.join(&name)?, &listed.sha256, listed.size_bytes) {
                 Ok(Some(bytes)) => return Ok(Some(bytes)),
                 Ok(None) => {}
@@ -668,7 +453,7 @@ impl Opener<'_> {
     /// An index of a repository without a release file, which is only asked for with `--no-verify`.
     fn unlisted_index(&self, dir: &str, stem: &str) -> Result<Option<(Vec<u8>, Sha256)>, Error> {
         for file in INDEX_NAMES {
-            let name = format!("{dir}/{stem}{file}");
+            let name = below(dir, &format!("{stem}{file}"));
             if let Some(packed) = self.fetch(&self.spec.base.join(&name)?, limit::INDEX_BYTES_MAX)? {
                 let bytes = self.decompress(&name, &packed, None)?;
                 let sha256 = Sha256::of(&bytes);
@@ -703,5 +488,12 @@ impl Opener<'_> {
     }
 }
 
+/// Returns the name of a file in a directory of the repository; the root has no name.
+fn below(dir: &str, file: &str) -> String {
+    if dir.is_empty() { file.to_owned() } else { format!("{dir}/{file}") }
+}
+
 /// Files by name.
 type Files = Vec<(&'static str, Vec<u8>)>;
+/// A text, and the signature over it if there is one.
+type Signed = (Vec<u8>, Option<Vec<u8>>);

@@ -5,138 +5,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::base::limit;
-use crate::base::trust::{KeyRef, SignedBy, hide_password};
+use super::address::{BadSource, Base, checked, escape};
+use crate::base::trust::{KeyRef, SignedBy};
 use crate::config::Source;
-use crate::package::Location;
-
-/// The root below which a repository's names lie.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Base {
-    /// A web address without a slash at its end.
-    Url(String),
-    /// A directory of this machine.
-    Dir(PathBuf),
-}
-
-impl Base {
-    /// Reads a URI of a sources line, or a plain absolute path. `http`, `https`, `file` and `copy` are known.
-    pub fn parse(text: &str) -> Result<Self, BadSource> {
-        let wrong = |reason: &str| BadSource::Uri { uri: text.chars().take(200).collect(), reason: reason.to_owned() };
-        if text.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-            return Err(wrong("it holds a space or a control character"));
-        }
-        let trimmed = text.trim_end_matches('/');
-        if let Some(rest) = text.strip_prefix("file:").or_else(|| text.strip_prefix("copy:")) {
-            let path = rest.strip_prefix("//").map_or(rest, |rest| rest.strip_prefix("localhost").unwrap_or(rest));
-            let path = unescape(path).ok_or_else(|| wrong("its percent signs are not followed by two hexadecimal digits"))?;
-            return path
-                .starts_with('/')
-                .then(|| Base::Dir(clean(&path)))
-                .ok_or_else(|| wrong("a `file:` path must be absolute"));
-        }
-        let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-        match scheme.as_deref() {
-            Some("http" | "https") => match trimmed.split_once("://").map(|(_, rest)| rest) {
-                Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(Base::Url(trimmed.to_owned())),
-                _ => Err(wrong("it names no host")),
-            },
-            Some(other) => Err(wrong(&format!("`{other}` is not a way to fetch: use http, https or file"))),
-            None if text.starts_with('/') => Ok(Base::Dir(clean(text))),
-            None => Err(wrong("it is neither a URL nor an absolute path")),
-        }
-    }
-
-    /// Returns where a name of the repository's metadata lies. What could leave the root is refused.
-    pub fn join(&self, name: &str) -> Result<Location, BadName> {
-        let name = checked(name)?;
-        Ok(match self {
-            Base::Url(url) if name.is_empty() => Location::Url(url.clone()),
-            Base::Url(url) => Location::Url(format!("{url}/{}", escape(&name))),
-            Base::Dir(dir) => Location::File(dir.join(name)),
-        })
-    }
-}
-
-impl fmt::Display for Base {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Base::Url(url) => f.write_str(&hide_password(url)),
-            Base::Dir(dir) => write!(f, "file:{}", dir.display()),
-        }
-    }
-}
-
-/// A name in a repository's metadata is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the file name `{}` is refused: {reason}", .name.escape_debug())]
-pub struct BadName {
-    /// The name, cut to 200 characters.
-    pub name: String,
-    /// What is wrong with it.
-    pub reason: &'static str,
-}
-
-/// Checks a relative name and drops its `.` components.
-fn checked(name: &str) -> Result<String, BadName> {
-    let wrong = |reason| BadName { name: name.chars().take(200).collect(), reason };
-    if name.len() > limit::PATH_BYTES_MAX {
-        return Err(wrong("it is longer than a path can be"));
-    }
-    if name.chars().any(|c| c.is_control() || c == '\\') {
-        return Err(wrong("it holds a control character or a backslash"));
-    }
-    if name.starts_with('/') {
-        return Err(wrong("it is absolute"));
-    }
-    let lower = name.to_ascii_lowercase();
-    if ["%2e", "%2f", "%00", "%5c"].iter().any(|escape| lower.contains(escape)) {
-        return Err(wrong("it hides dots or slashes behind percent signs"));
-    }
-    if name.contains(['?', '#']) || name.contains("://") {
-        return Err(wrong("it is a URL, not a name"));
-    }
-    let components = name.split('/').filter(|component| !component.is_empty() && *component != ".").collect::<Vec<_>>();
-    if components.contains(&"..") {
-        return Err(wrong("it leaves the repository"));
-    }
-    Ok(components.join("/"))
-}
-
-/// Escapes what may stand in a file name but not in a URL. A `%` stays: archives write names as they are requested.
-fn escape(name: &str) -> String {
-    let mut url = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => url.push(byte as char),
-            b'/' | b'-' | b'.' | b'_' | b'~' | b'+' | b':' | b'=' | b'@' | b'%' | b',' | b'!' | b'(' | b')' => {
-                url.push(byte as char)
-            }
-            _ => url.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    url
-}
-
-fn unescape(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let mut digit = || (rest.next()? as char).to_digit(16);
-            bytes.push((digit()? * 16 + digit()?) as u8);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// Drops `.` components and doubled slashes of an absolute path; `..` stays, it is the user's own.
-fn clean(path: &str) -> PathBuf {
-    let parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
-    PathBuf::from(format!("/{}", parts.collect::<Vec<_>>().join("/")))
-}
 
 /// How a repository is laid out below its base.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,30 +72,6 @@ impl fmt::Display for RepoSpec {
             Layout::Flat(path) | Layout::Index(path) => write!(f, "{}/{path}", self.base),
         }
     }
-}
-
-/// A source cannot be used as it was written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadSource {
-    /// The address.
-    #[error("`{uri}` cannot be used as a repository: {reason}")]
-    Uri {
-        /// The address as written.
-        uri: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The line or stanza.
-    #[error("the source is incomplete: {0}")]
-    Incomplete(String),
-    /// An option or field has a value that it cannot have.
-    #[error("`{value}` cannot be the value of `{field}`")]
-    Value {
-        /// The option or field.
-        field: String,
-        /// The value.
-        value: String,
-    },
 }
 
 /// What a sources file gave: repositories, and what was left out with the reason.
@@ -547,24 +394,23 @@ fn lone(base: Base, release: &str, components: &[String]) -> Result<(Base, Layou
     Ok((base, Layout::Guess { suite: release.to_owned(), components: components.to_vec() }))
 }
 
-/// Returns the suites of a mirror of the distribution for a release: the release itself and those kept beside it.
+/// Returns suites of a mirror of the distribution (`--mirror`, or the profile's own): `trixie`, `trixie-updates`.
 ///
-/// `beside` are suffixes such as `-updates`; a `security` mirror, if one is given, serves `RELEASE-security`.
-pub fn mirror(base: &Base, release: &str, beside: &[&str], components: &[String], arch: &str, source: &Source) -> Vec<RepoSpec> {
-    let suites = std::iter::once(release.to_owned()).chain(beside.iter().map(|suffix| format!("{release}{suffix}")));
-    suites
-        .map(|suite| RepoSpec {
-            base: base.clone(),
-            layout: Layout::Dists { suite, components: components.to_vec(), optional: Vec::new() },
-            arch: arch.to_owned(),
-            signed_by: SignedBy { keys: Vec::new(), shipped: true },
-            trusted: false,
-            source: source.clone(),
-        })
-        .collect()
+/// The keys are those of the distribution: the machine's if it has them, else those that we carry.
+pub fn mirror(base: &Base, suites: &[String], components: &[String], arch: &str, source: &Source) -> Vec<RepoSpec> {
+    let layout = |suite: &String| Layout::Dists { suite: suite.clone(), components: components.to_vec(), optional: Vec::new() };
+    let spec = |suite| RepoSpec {
+        base: base.clone(),
+        layout: layout(suite),
+        arch: arch.to_owned(),
+        signed_by: SignedBy { keys: Vec::new(), shipped: true },
+        trusted: false,
+        source: source.clone(),
+    };
+    suites.iter().map(spec).collect()
 }
 
-/// The release that the machine runs, as its sources may name it.
+/// Names of suites that move from release to release.
 const ALIASES: [&str; 6] = ["stable", "oldstable", "testing", "unstable", "sid", "oldoldstable"];
 /// Suites beside a release that are kept when another release is built.
 const SUFFIXES: [&str; 2] = ["-updates", "-security"];
@@ -617,5 +463,167 @@ fn is_archive_keyring(key: &KeyRef) -> bool {
             name.starts_with("debian-archive-") || name.starts_with("ubuntu-archive-")
         }),
         KeyRef::Fingerprint(_) | KeyRef::Block(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(sources: &Sources) -> Vec<String> {
+        let one = |spec: &RepoSpec| match &spec.layout {
+            Layout::Dists { suite, components, optional } if optional.is_empty() => {
+                format!("{} {suite} {}", spec.base, components.join(" "))
+            }
+            Layout::Dists { suite, components, optional } => {
+                format!("{} {suite} {} ({})", spec.base, components.join(" "), optional.join(" "))
+            }
+            Layout::Flat(path) => format!("{} {path}/", spec.base),
+            other => panic!("{other:?}"),
+        };
+        sources.specs.iter().map(one).collect()
+    }
+
+    #[test]
+    fn lines_are_read_as_apt_reads_them() {
+        let text = "# a comment\n\
+            deb http://m/debian/ trixie main contrib # and more\n\
+            deb-src http://m/debian trixie main\n\
+            deb [ arch=amd64,arm64 signed-by=/k/a.gpg,/k/b.asc trusted=yes ] https://m/x trixie-updates main\n\
+            deb [arch=riscv64] http://m/y trixie main\n\
+            deb file:/srv/flat ./\n\
+            deb http://m/flat sub/dir/\n\
+            deb cdrom:[Debian]/ trixie main\n\
+            deb mirror+file:/etc/apt/mirrors trixie main\n\
+            deb http://m/debian trixie\n\
+            rpm http://m/debian trixie main\n\
+            nonsense\n\
+            deb [arch=amd64 http://m/z trixie main\n";
+        let sources = parse("/etc/apt/sources.list", text, "amd64");
+        assert_eq!(
+            shown(&sources),
+            [
+                "http://m/debian trixie main contrib",
+                "https://m/x trixie-updates main",
+                "file:/srv/flat /",
+                "http://m/flat sub/dir/",
+            ]
+        );
+        let signed = &sources.specs[1];
+        assert_eq!(signed.signed_by.keys, [KeyRef::File("/k/a.gpg".into()), KeyRef::File("/k/b.asc".into())]);
+        assert_eq!((signed.trusted, signed.source.to_string()), (true, "/etc/apt/sources.list:4".to_owned()));
+        let lines = sources.skipped.iter().map(|(source, _)| source.line).collect::<Vec<_>>();
+        assert_eq!(lines, if host_arch() == "amd64" { vec![5, 8, 9, 10, 11, 12, 13] } else { lines.clone() });
+    }
+
+    #[test]
+    fn stanzas_are_read_as_apt_reads_them() {
+        let text = "# Modern\nTypes: deb deb-src\nURIs: http://a/debian http://b/debian/\nSuites: trixie\n trixie-updates\n\
+            # a comment between\nComponents: main\nSigned-By: 0123456789abcdef0123456789ABCDEF01234567!\n\n\
+            Types: deb\nURIs: http://c\nSuites: x\nComponents: main\nEnabled: no\n\n\n\
+            Types: deb-src\nURIs: http://d\nSuites: x\nComponents: main\n\n\
+            types: deb\nuris: http://e\nsuites: ./\ntrusted: yes\nsigned-by:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n abc\n -----END PGP PUBLIC KEY BLOCK-----\n\n\
+            Types: deb\nURIs: http://f\nSuites: x\nComponents: main\nSigned-By: key.gpg\n";
+        let sources = parse("debian.sources", text, "amd64");
+        assert_eq!(
+            shown(&sources),
+            [
+                "http://a/debian trixie main",
+                "http://a/debian trixie-updates main",
+                "http://b/debian trixie main",
+                "http://b/debian trixie-updates main",
+                "http://e /",
+            ]
+        );
+        let fingerprint = KeyRef::Fingerprint("0123456789ABCDEF0123456789ABCDEF01234567".to_owned());
+        assert_eq!((&sources.specs[0].signed_by.keys[0], sources.specs[0].source.line), (&fingerprint, 2));
+        let block = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nabc\n-----END PGP PUBLIC KEY BLOCK-----\n";
+        assert_eq!(sources.specs[4].signed_by.keys, [KeyRef::Block(block.to_owned())]);
+        assert!(sources.specs[4].trusted);
+        assert_eq!(sources.skipped.len(), 1, "a relative key file: {:?}", sources.skipped);
+    }
+
+    #[test]
+    fn a_release_is_built_from_the_sources_of_another() {
+        let text = "deb http://m/debian bookworm main\ndeb http://m/debian bookworm-updates main\n\
+            deb http://s/security bookworm-security main contrib\ndeb http://m/debian bookworm-backports main\n\
+            deb http://m/debian stable main\ndeb https://third/x nodistro main\ndeb https://fourth/linux bookworm stable\n";
+        let wanted = ["main".to_owned(), "non-free-firmware".to_owned()];
+        let sources = || parse_list("sources.list", text, "amd64");
+        let trixie = for_release(sources(), "bookworm", "trixie", &wanted);
+        assert_eq!(
+            shown(&trixie),
+            [
+                "http://m/debian trixie main (non-free-firmware)",
+                "http://m/debian trixie-updates main (non-free-firmware)",
+                "http://s/security trixie-security main (non-free-firmware)",
+            ]
+        );
+        assert!(trixie.specs.iter().all(|spec| spec.signed_by.shipped));
+        assert_eq!(trixie.skipped.len(), 3, "{:?}", trixie.skipped);
+        let sid = for_release(sources(), "bookworm", "sid", &wanted);
+        assert_eq!(shown(&sid), ["http://m/debian sid main (non-free-firmware)"]);
+        let same = for_release(sources(), "bookworm", "bookworm", &wanted);
+        assert_eq!(same.specs.len(), 3);
+    }
+
+    #[test]
+    fn own_keys_are_not_widened_by_those_that_we_carry() {
+        let of = |key: &str| {
+            let text = format!("deb [signed-by={key}] http://m/debian bookworm main\n");
+            let sources = for_release(parse_list("x", &text, "amd64"), "bookworm", "trixie", &["main".to_owned()]);
+            sources.specs[0].signed_by.shipped
+        };
+        assert!(of("/usr/share/keyrings/debian-archive-keyring.gpg"));
+        assert!(!of("/etc/apt/keyrings/company.gpg"));
+        assert!(!of("/usr/share/keyrings/debian-archive-keyring.gpg,/etc/apt/keyrings/company.gpg"));
+        assert!(!of("0123456789ABCDEF0123456789ABCDEF01234567"));
+    }
+
+    #[test]
+    fn repo_values_are_told_apart() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        std::fs::create_dir(dir.path().join("with space")).expect("a directory");
+        let read = |value: &str| {
+            let specs = parse_repo(value, "trixie", &["main".to_owned()], "amd64", dir.path());
+            specs.map(|mut specs| {
+                let RepoSpec { base, layout, .. } = specs.remove(0);
+                (base.to_string(), layout)
+            })
+        };
+        let guess = || Layout::Guess { suite: "trixie".to_owned(), components: vec!["main".to_owned()] };
+        let dists = |suite: &str, components: &[&str]| Layout::Dists {
+            suite: suite.to_owned(),
+            components: components.iter().map(|name| (*name).to_owned()).collect(),
+            optional: Vec::new(),
+        };
+        let here = |name: &str| format!("file:{}/{name}", dir.path().display());
+        for (value, base, layout) in [
+            ("http://m/debian", "http://m/debian".to_owned(), guess()),
+            ("http://m/debian/", "http://m/debian".to_owned(), guess()),
+            ("deb http://m/debian sid main contrib", "http://m/debian".to_owned(), dists("sid", &["main", "contrib"])),
+            ("[signed-by=/k] http://m/debian sid main", "http://m/debian".to_owned(), dists("sid", &["main"])),
+            ("https://m/d/dists/sid", "https://m/d".to_owned(), dists("sid", &["main"])),
+            (
+                "http://m/d/dists/sid/main/binary-amd64/Packages.xz",
+                "http://m/d".to_owned(),
+                Layout::Index("dists/sid/main/binary-amd64/Packages.xz".to_owned()),
+            ),
+            ("/srv/x/Packages", "file:/srv/x".to_owned(), Layout::Index("Packages".to_owned())),
+            ("file:///srv/x/Packages.gz", "file:/srv/x".to_owned(), Layout::Index("Packages.gz".to_owned())),
+            ("file:/srv/x/./", "file:/srv/x".to_owned(), guess()),
+            ("file:/srv/a%20b", "file:/srv/a b".to_owned(), guess()),
+            ("file:/srv/x ./", "file:/srv/x".to_owned(), Layout::Flat(String::new())),
+            ("repo", here("repo"), guess()),
+            ("./with space", here("with space"), guess()),
+        ] {
+            assert_eq!(read(value), Ok((base, layout)), "{value}");
+        }
+        for value in
+            ["", "ftp://m/x", "http://", "http:///x", "file:relative", "http://m/x sid", "[x http://m sid main", "file:/a%zz"]
+        {
+            assert!(read(value).is_err(), "{value}");
+        }
+        assert!(read("http://m/debian sid ../../etc").is_err());
     }
 }
