@@ -182,7 +182,9 @@ fn tell(told: &Told<'_>, reporter: &dyn Reporter) {
     let warn = |message: &str| reporter.event(&Event::Warning { stage: Stage::Modules, message });
     let detail = |message: &str| reporter.event(&Event::Detail { stage: Stage::Modules, message });
     for item in told.selection.unmatched.iter().map(|number| &told.patterns[*number]) {
-        warn(&format!("the module pattern `{}` ({}) matches nothing in {}", item.text, item.source, told.kver));
+        let message = format!("the module pattern `{}` ({}) matches nothing in {}", item.text, item.source, told.kver);
+        // What was to be left out is not there: as wanted, but perhaps mistyped.
+        if item.text.starts_with('-') { detail(&message) } else { warn(&message) }
     }
     for (path, target) in &told.catalog.dangling {
         warn(&format!("the module link `{path}` leads nowhere (`{target}`): it is left out"));
