@@ -210,18 +210,23 @@ fn tell(told: &Told<'_>, reporter: &dyn Reporter) {
     for (alias, name) in &told.left_out {
         detail(&format!("the alias `{}` of `{name}` fits into no index", alias.escape_debug()));
     }
-    let members: Vec<_> =
-        told.closure.members.iter().map(|(number, one)| (&told.catalog.candidates[*number], &one.info)).collect();
-    let signed = members.iter().filter(|(_, info)| info.signed).count();
-    for (candidate, info) in &members {
-        let built_for = info.vermagic.split(' ').next().unwrap_or_default();
-        // weak-updates holds modules of other versions on purpose.
-        if built_for != told.kver.as_str() && !candidate.relative.starts_with("weak-updates/") {
-            warn(&format!("the module `{}` was built for `{built_for}`, not for `{}`", candidate.relative, told.kver));
-        }
-        if !info.signed && signed > 0 {
-            detail(&format!("the module `{}` is not signed, unlike others: a locked-down kernel refuses it", candidate.relative));
-        }
+    tell_signatures_and_versions(told, &warn, &detail);
+}
+
+fn tell_signatures_and_versions(told: &Told<'_>, warn: &dyn Fn(&str), detail: &dyn Fn(&str)) {
+    let members =
+        told.closure.members.iter().map(|(number, one)| (told.catalog.candidates[*number].relative.as_str(), &one.info));
+    // weak-updates holds modules of other versions on purpose.
+    let strangers = members
+        .clone()
+        .filter(|(path, info)| info.vermagic.split(' ').next() != Some(told.kver.as_str()) && !path.starts_with("weak-updates/"));
+    if let Some((path, info)) = strangers.clone().next() {
+        let (count, built_for) = (strangers.count(), info.vermagic.split(' ').next().unwrap_or_default());
+        warn(&format!("{count} modules were not built for `{}`: `{path}` is for `{built_for}`", told.kver));
+    }
+    let signed = members.clone().any(|(_, info)| info.signed);
+    for (path, _) in members.filter(|(_, info)| signed && !info.signed) {
+        detail(&format!("the module `{path}` is not signed, unlike others: a locked-down kernel refuses it"));
     }
 }
 

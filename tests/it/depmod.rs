@@ -9,9 +9,9 @@ use std::process::Command;
 
 use mkinitrd_pkg::format::compress::{Format, decode};
 use mkinitrd_pkg::format::{modindex, module};
-use mkinitrd_pkg::modules::{self, Options, Shipped, find_kver};
+use mkinitrd_pkg::modules::{self, Options, Selected, Shipped, find_kver};
 use mkinitrd_pkg::report::Silent;
-use mkinitrd_pkg::tree::{Origin, Tree, TreePath, disk};
+use mkinitrd_pkg::tree::{Entry, Origin, Tree, TreePath, disk};
 
 use crate::kernels::{self, BOOKWORM, SID, TRIXIE, TRIXIE_ARM64};
 use crate::modules::generic;
@@ -64,7 +64,7 @@ fn written(root: &Path, kver: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Chooses modules of a kernel, writes them out, lets both depmods index them, compares.
-fn compare(kernel_tree: &Tree, arch: &str, patterns: &[&str]) {
+fn compare(kernel_tree: &Tree, arch: &str, patterns: &[&str]) -> Selected {
     let kver = find_kver(kernel_tree).expect("one kernel");
     let patterns: Vec<_> = patterns.iter().map(|text| mkinitrd_pkg::config::Item::from_command_line(*text)).collect();
     let patterns = if patterns.is_empty() { generic(arch) } else { patterns };
@@ -113,6 +113,7 @@ fn compare(kernel_tree: &Tree, arch: &str, patterns: &[&str]) {
             }
         }
     }
+    ours
 }
 
 #[test]
@@ -174,6 +175,36 @@ fn e16_updated_and_renamed_modules_are_indexed_as_kmod_does() {
         tree.insert(&at(to), entry).expect(to);
     }
     compare(&tree, "amd64", &["nvme*", "dm_*", "ext4", "btrfs", "loop"]);
+}
+
+#[test]
+fn e16_softdeps_weakdeps_and_device_nodes_are_followed_and_indexed_as_kmod_does() {
+    let mut tree = TRIXIE.tree();
+    let (_, kver) = TRIXIE.dir();
+    let dir = TreePath::literal("usr/lib/modules").join(kver.as_bytes()).expect("a path");
+    let at = |below: &str| dir.join(below.as_bytes()).expect("a path");
+    // No kernel of Debian has a weakdep yet: written over descriptions in a real module, NULs behind.
+    let old = at("kernel/drivers/block/loop.ko.xz");
+    let mut bytes = decode::all(Format::Xz, tree.read(&old).expect("the module").bytes(), 1 << 30).expect("a module");
+    for (before, after) in [
+        ("parm=max_part:Maximum number of partitions per loop device", "softdep=pre: nbd post: virtio_pci no_such_module"),
+        ("parm=max_loop:Maximum number of loop devices", "weakdep=squashfs nowhere"),
+    ] {
+        let place = bytes.windows(before.len()).position(|window| window == before.as_bytes()).expect(before);
+        bytes[place..place + before.len()].fill(0);
+        bytes[place..place + after.len()].copy_from_slice(after.as_bytes());
+    }
+    tree.remove(&old);
+    tree.insert(&at("kernel/drivers/block/loop.ko"), Entry::file(bytes, Origin::Kernel)).expect("a file");
+    let chosen = compare(&tree, "amd64", &["loop"]);
+    let reasons: Vec<String> = chosen.modules.iter().map(|module| format!("{}: {}", module.name, module.reason)).collect();
+    assert_eq!(reasons, ["loop: pattern `loop` (the command line)", "nbd: softdep of `loop`", "squashfs: weakdep of `loop`"]);
+    let text = |name: &str| String::from_utf8(chosen.tree.read(&at(name)).expect(name).bytes().to_vec()).expect("UTF-8");
+    assert!(text("modules.weakdep").ends_with("\nweakdep loop squashfs nowhere\n"));
+    assert!(text("modules.devname").ends_with("\nloop loop-control c10:237\n"));
+    // What a pattern excludes is not brought in by a wish.
+    let chosen = compare(&tree, "amd64", &["loop", "-squashfs", "-nbd"]);
+    assert_eq!(chosen.modules.len(), 1);
 }
 
 /// Real indexes of a kernel for 32-bit ARM, made by its distribution's depmod, and some of its modules.
