@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use mkinitrd_pkg::base::error::{Diagnostic, ErrorKind};
 use mkinitrd_pkg::config::{Item, Source};
 use mkinitrd_pkg::format::compress::{Format, decode};
+use mkinitrd_pkg::format::{modindex, module};
 use mkinitrd_pkg::modules::{self, Error, KernelVersion, Options, Selected, find_kver};
 use mkinitrd_pkg::report::{Event, Reporter};
 use mkinitrd_pkg::tree::{Entry, Kind, Origin, Tree, TreePath, disk};
@@ -249,6 +250,39 @@ fn e16_damaged_modules_are_refused_only_when_wanted() {
         tree.put(&loop_path, Entry::file(bytes.to_vec(), Origin::Kernel)).expect("a file");
         assert!(matches!(pick(&tree, &kver, &["loop"]).0, Err(Error::Module { .. })), "{bytes:?}");
     }
+}
+
+#[test]
+fn e16_flipped_bits_never_do_more_than_fail() {
+    let (tree, kver) = few(&["loop"]);
+    let packed = tree.read(&path(&kver, "kernel/drivers/block/loop.ko.xz")).expect("the module");
+    let good = decode::all(Format::Xz, packed.bytes(), 1 << 30).expect("a module");
+    let index = modules::depmod::indexes(
+        &[modules::depmod::Input { path: "loop.ko", info: &module::parse(&good).expect("sound") }],
+        &modules::depmod::KernelFiles::default(),
+        modules::Shipped::All,
+    );
+    let index = index.expect("an index").files["modules.alias.bin"].clone();
+    // A generator of its own, so that a failure can be repeated.
+    let mut state = 0x2026_1120_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let (mut refused, rounds) = (0, 3000);
+    for round in 0..rounds {
+        let mut bad = good.clone();
+        // Half of the flips in the headers, where they hurt.
+        let at = if round % 2 == 0 { random(64) } else { bad.len() - 1 - random(bad.len() / 4) };
+        bad[at] ^= 1 << random(8);
+        bad.truncate(bad.len() - if round % 5 == 0 { random(bad.len()) } else { 0 });
+        refused += usize::from(module::parse(&bad).is_err());
+        let mut bad = index.clone();
+        let at = random(bad.len());
+        bad[at] ^= 1 << random(8);
+        let _ = modindex::read(&bad); // Sound or damaged: only that it ends matters.
+    }
+    assert!(refused > rounds / 10, "{refused}");
 }
 
 #[test]
