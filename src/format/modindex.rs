@@ -20,6 +20,8 @@ const HAS_VALUES: u32 = 0x4000_0000;
 const HAS_CHILDREN: u32 = 0x2000_0000;
 /// The longest key that is read or written: kmod's buffers are `PATH_MAX`.
 const KEY_BYTES_MAX: usize = 4095;
+/// How many bytes of keys, shared beginnings counted for each node, a byte of the file may stand for. Real files have 2 at most.
+const KEY_BYTES_PER_BYTE_MAX: usize = 64;
 
 /// What an index maps a key to. Of two values with the same priority the one added later comes first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,12 +226,12 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Found>, ReadError> {
         Ok(&rest[..end])
     };
     let mut found = Vec::new();
-    // A node takes at least two bytes, so a sound file has fewer nodes than bytes: more means a circle.
-    let mut steps_left = bytes.len();
+    // In a sound file keys are not much longer than what they share the file with: more means nodes in a circle.
+    let mut key_bytes_left = bytes.len().saturating_mul(KEY_BYTES_PER_BYTE_MAX);
     let mut todo = vec![(word(8)?, Vec::new())];
     while let Some((offset, mut key)) = todo.pop() {
         let mut at = (offset & OFFSET_MASK) as usize;
-        steps_left = steps_left.checked_sub(1).ok_or(ReadError::Damaged(at))?;
+        key_bytes_left = key_bytes_left.checked_sub(1 + key.len()).ok_or(ReadError::Damaged(at))?;
         if offset & HAS_PREFIX != 0 {
             let prefix = string(at)?;
             key.extend_from_slice(prefix);

@@ -58,6 +58,9 @@ impl From<object::read::Error> for ModuleError {
 /// Follows the signature at the very end of a signed module (`MODULE_SIG_STRING` of the kernel).
 const SIGNATURE_MARK: &[u8] = b"~Module signature appended~\n";
 
+/// How many bytes of symbol names a byte of the file may stand for: names may overlap, but real ones hardly do.
+const NAME_BYTES_PER_BYTE_MAX: usize = 4;
+
 /// Names of ELF machine numbers, as `uname -m` or Debian would call them; for messages and requests.
 const MACHINES: [(u16, &str, &[&str]); 9] = [
     (elf::EM_X86_64.0, "x86_64", &["amd64", "x86_64"]),
@@ -145,9 +148,13 @@ fn read_symbols<Header: FileHeader<Endian = Endianness>>(
     info: &mut ModuleInfo,
 ) -> Result<(), ModuleError> {
     let symbols = sections.symbols(endian, bytes, elf::SHT_SYMTAB)?;
+    let mut name_bytes_left = bytes.len().saturating_mul(NAME_BYTES_PER_BYTE_MAX);
     for symbol in symbols.iter().skip(1) {
         let undefined = symbol.st_shndx(endian) == elf::SHN_UNDEF;
         let name = symbol.name(endian, symbols.strings())?;
+        name_bytes_left = name_bytes_left
+            .checked_sub(name.len())
+            .ok_or_else(|| ModuleError::Damaged("its symbols share their names too often".into()))?;
         if let Some(exported) = name.strip_prefix(b"__crc_") {
             info.exports.push(text(exported));
         }

@@ -166,3 +166,98 @@ fn copy(from: &Tree, path: &TreePath, into: &mut Tree) -> Result<Copied, Error> 
     }
     Ok(Copied::File(at))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::Origin;
+
+    fn firmware(files: &[&str], links: &[(&str, &str)]) -> Tree {
+        let mut tree = Tree::new();
+        for path in files {
+            tree.insert(&TreePath::literal(path), Entry::file(*path, Origin::Package(1))).expect(path);
+        }
+        for (path, target) in links {
+            tree.insert(&TreePath::literal(path), Entry::symlink(target, Origin::Package(1))).expect(path);
+        }
+        tree
+    }
+
+    /// Returns the paths in the image, directories left out, and what was found.
+    fn found(tree: &Tree, names: &[&str]) -> (Vec<String>, Found) {
+        let wishes = BTreeMap::from([("m".to_owned(), names.iter().map(|name| (*name).to_owned()).collect())]);
+        let kver = KernelVersion::parse("6.1").expect("a version");
+        let mut into = Tree::new();
+        let found = collect(tree, &kver, &wishes, &mut into).expect("no clash");
+        let files = into.iter().filter(|(_, entry)| !matches!(entry.kind, Kind::Dir));
+        (files.map(|(path, _)| path.as_str().expect("UTF-8").replace("usr/lib/firmware/", "")).collect(), found)
+    }
+
+    #[test]
+    fn directories_and_suffixes_are_tried_as_the_kernel_does() {
+        let base = "usr/lib/firmware";
+        let all = ["updates/6.1/a.bin.xz", "updates/a.bin.zst", "6.1/a.bin", "a.bin", "b.bin.xz", "b.bin.zst", "updates/c", "c"];
+        let all: Vec<String> = all.iter().map(|path| format!("{base}/{path}")).collect();
+        let tree = firmware(&all.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+        for (name, expected) in [("a.bin", "6.1/a.bin"), ("b.bin", "b.bin.zst"), ("c", "updates/c")] {
+            assert_eq!(found(&tree, &[name]).0, [expected], "{name}");
+        }
+    }
+
+    #[test]
+    fn links_on_the_way_are_kept() {
+        let tree = firmware(
+            &["usr/lib/firmware/cxgb4/t4fw-1.27.bin.xz", "usr/lib/firmware/qcom/x/z.bin", "usr/share/other/real.bin"],
+            &[
+                ("usr/lib/firmware/cxgb4/t4fw.bin.xz", "t4fw-1.27.bin.xz"),
+                ("usr/lib/firmware/qcom/y", "x"),
+                ("usr/lib/firmware/far.bin", "/etc/alternatives/far.bin"),
+                ("etc/alternatives/far.bin", "../../usr/share/other/real.bin"),
+            ],
+        );
+        let (files, what) = found(&tree, &["cxgb4/t4fw.bin", "qcom/y/z.bin", "far.bin"]);
+        let expected = [
+            "etc/alternatives/far.bin",
+            "cxgb4/t4fw-1.27.bin.xz",
+            "cxgb4/t4fw.bin.xz",
+            "far.bin",
+            "qcom/x/z.bin",
+            "qcom/y",
+            "usr/share/other/real.bin",
+        ];
+        assert_eq!(files, expected);
+        assert!(what.missing.is_empty() && what.files.len() == 3);
+        assert_eq!(what.files[1].path, TreePath::literal("usr/share/other/real.bin"));
+    }
+
+    #[test]
+    fn globs_take_all_that_match_once() {
+        let files =
+            ["brcm/a-sdio.x.bin", "brcm/a-sdio.y.bin.xz", "updates/brcm/a-sdio.x.bin", "brcm/b.bin", "brcm/sub/a-sdio.z.bin"];
+        let files: Vec<String> = files.iter().map(|path| format!("usr/lib/firmware/{path}")).collect();
+        let tree = firmware(&files.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+        let expected = ["brcm/a-sdio.y.bin.xz", "updates/brcm/a-sdio.x.bin"];
+        assert_eq!(found(&tree, &["brcm/a-sdio.*.bin"]).0, expected);
+    }
+
+    #[test]
+    fn b21_loops_and_dangling_links_are_missing() {
+        let links = [("a", "b"), ("b", "a"), ("gone", "nowhere"), ("d", "d/x")]
+            .map(|(path, to)| (format!("usr/lib/firmware/{path}"), to));
+        let links: Vec<(&str, &str)> = links.iter().map(|(path, to)| (path.as_str(), *to)).collect();
+        let tree = firmware(&["usr/lib/firmware/fine"], &links);
+        let (files, what) = found(&tree, &["a", "gone", "fine", "d/y", "absent", "../../../etc/shadow", ""]);
+        assert_eq!(files, ["fine"]);
+        assert_eq!(what.loops, ["a", "d/y"]);
+        let missing: Vec<&str> = what.missing["m"].iter().map(String::as_str).collect();
+        assert_eq!(missing, ["", "../../../etc/shadow", "a", "absent", "d/y", "gone"]);
+    }
+
+    #[test]
+    fn microcode_is_not_looked_for() {
+        let tree = firmware(&["usr/lib/firmware/amd-ucode/x.bin"], &[]);
+        let (files, what) = found(&tree, &["amd-ucode/x.bin", "intel-ucode/*"]);
+        assert!(files.is_empty() && what.missing.is_empty());
+        assert!(found(&Tree::new(), &["x"]).1.missing.contains_key("m"));
+    }
+}

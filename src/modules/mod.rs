@@ -95,9 +95,10 @@ pub fn modules(
     let closure = graph::close(&catalog, &selection, patterns, threads)?;
     check_machine(&catalog, &closure, options.arch)?;
     let mut selected = Selected::default();
-    place(&catalog, &closure, kver, options.shipped, &mut selected)?;
+    let left_out = place(&catalog, &closure, kver, options.shipped, &mut selected)?;
     let found = firmware::collect(firmware, kver, &firmware_wishes(&catalog, &closure), &mut selected.tree)?;
-    tell(&Told { catalog: &catalog, selection: &selection, patterns, closure: &closure, found: &found, kver }, reporter);
+    let told = Told { catalog: &catalog, selection: &selection, patterns, closure: &closure, found: &found, left_out, kver };
+    tell(&told, reporter);
     selected.firmware = found.files;
     selected.missing_firmware = found.missing;
     Ok(selected)
@@ -115,14 +116,14 @@ fn check_machine(catalog: &Catalog, closure: &Closure, arch: Option<&str>) -> Re
     }
 }
 
-/// Puts modules, the kernel's lists and the indexes into the tree.
+/// Puts modules, the kernel's lists and the indexes into the tree. Returns the aliases that no index can hold, with their module.
 fn place(
     catalog: &Catalog,
     closure: &Closure,
     kver: &KernelVersion,
     shipped: Shipped,
     selected: &mut Selected,
-) -> Result<(), Error> {
+) -> Result<Vec<(String, String)>, Error> {
     let dir = TreePath::literal("usr/lib/modules").join(kver.as_str().as_bytes())?;
     selected.tree.make_dirs(&dir, &Origin::Kernel)?;
     let mut inputs = Vec::with_capacity(closure.members.len());
@@ -151,10 +152,11 @@ fn place(
         builtin: catalog.text("modules.builtin"),
         builtin_modinfo: catalog.kernel_files.get("modules.builtin.modinfo").map(|content| content.bytes()),
     };
-    for (name, bytes) in depmod::indexes(&inputs, &kernel_files, shipped)?.files {
+    let made = depmod::indexes(&inputs, &kernel_files, shipped)?;
+    for (name, bytes) in made.files {
         selected.tree.insert(&dir.join(name.as_bytes())?, Entry::file(bytes, Origin::Made("depmod")))?;
     }
-    Ok(())
+    Ok(made.left_out)
 }
 
 fn firmware_wishes(catalog: &Catalog, closure: &Closure) -> BTreeMap<String, BTreeSet<String>> {
@@ -174,6 +176,7 @@ struct Told<'a> {
     patterns: &'a [Item],
     closure: &'a Closure,
     found: &'a firmware::Found,
+    left_out: Vec<(String, String)>,
     kver: &'a KernelVersion,
 }
 
@@ -182,7 +185,9 @@ fn tell(told: &Told<'_>, reporter: &dyn Reporter) {
     let warn = |message: &str| reporter.event(&Event::Warning { stage: Stage::Modules, message });
     let detail = |message: &str| reporter.event(&Event::Detail { stage: Stage::Modules, message });
     for item in told.selection.unmatched.iter().map(|number| &told.patterns[*number]) {
-        warn(&format!("the module pattern `{}` ({}) matches nothing in {}", item.text, item.source, told.kver));
+        let message = format!("the module pattern `{}` ({}) matches nothing in {}", item.text, item.source, told.kver);
+        // What was to be left out is not there: as wanted, but perhaps mistyped.
+        if item.text.starts_with('-') { detail(&message) } else { warn(&message) }
     }
     for (path, target) in &told.catalog.dangling {
         warn(&format!("the module link `{path}` leads nowhere (`{target}`): it is left out"));
@@ -202,18 +207,26 @@ fn tell(told: &Told<'_>, reporter: &dyn Reporter) {
     for (user, asked) in &told.closure.unanswered {
         detail(&format!("`{user}` would like `{asked}`, which this kernel does not have"));
     }
-    let members: Vec<_> =
-        told.closure.members.iter().map(|(number, one)| (&told.catalog.candidates[*number], &one.info)).collect();
-    let signed = members.iter().filter(|(_, info)| info.signed).count();
-    for (candidate, info) in &members {
-        let built_for = info.vermagic.split(' ').next().unwrap_or_default();
-        // weak-updates holds modules of other versions on purpose.
-        if built_for != told.kver.as_str() && !candidate.relative.starts_with("weak-updates/") {
-            warn(&format!("the module `{}` was built for `{built_for}`, not for `{}`", candidate.relative, told.kver));
-        }
-        if !info.signed && signed > 0 {
-            detail(&format!("the module `{}` is not signed, unlike others: a locked-down kernel refuses it", candidate.relative));
-        }
+    for (alias, name) in &told.left_out {
+        detail(&format!("the alias `{}` of `{name}` fits into no index", alias.escape_debug()));
+    }
+    tell_signatures_and_versions(told, &warn, &detail);
+}
+
+fn tell_signatures_and_versions(told: &Told<'_>, warn: &dyn Fn(&str), detail: &dyn Fn(&str)) {
+    let members =
+        told.closure.members.iter().map(|(number, one)| (told.catalog.candidates[*number].relative.as_str(), &one.info));
+    // weak-updates holds modules of other versions on purpose.
+    let strangers = members
+        .clone()
+        .filter(|(path, info)| info.vermagic.split(' ').next() != Some(told.kver.as_str()) && !path.starts_with("weak-updates/"));
+    if let Some((path, info)) = strangers.clone().next() {
+        let (count, built_for) = (strangers.count(), info.vermagic.split(' ').next().unwrap_or_default());
+        warn(&format!("{count} modules were not built for `{}`: `{path}` is for `{built_for}`", told.kver));
+    }
+    let signed = members.clone().any(|(_, info)| info.signed);
+    for (path, _) in members.filter(|(_, info)| signed && !info.signed) {
+        detail(&format!("the module `{path}` is not signed, unlike others: a locked-down kernel refuses it"));
     }
 }
 

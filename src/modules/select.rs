@@ -144,3 +144,87 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
     }
     rows[a.len()][b.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalog::Candidate;
+    use super::*;
+    use crate::tree::{Content, Meta, TreePath};
+
+    fn catalog() -> Catalog {
+        let mut catalog = Catalog::default();
+        for relative in [
+            "kernel/arch/x86/crypto/aesni-intel.ko.xz",
+            "kernel/crypto/xts.ko.xz",
+            "kernel/drivers/ata/ahci.ko.xz",
+            "kernel/drivers/ata/libahci.ko.xz",
+            "kernel/drivers/crypto/ccp/ccp-crypto.ko.xz",
+            "kernel/drivers/md/raid0.ko.xz",
+            "kernel/drivers/md/raid10.ko.xz",
+            "updates/ata/extra.ko",
+        ] {
+            let (name, path) = (crate::format::module::name_of(relative.as_bytes()), TreePath::literal(relative));
+            catalog.by_name.insert(name.clone(), catalog.candidates.len());
+            let (relative, content) = (relative.to_owned(), Content::from(""));
+            catalog.candidates.push(Candidate { name, path, relative, content, meta: Meta::root(0o644) });
+        }
+        catalog.builtin.insert("virtio_pci".into(), "kernel/drivers/virtio/virtio_pci.ko".into());
+        catalog
+    }
+
+    fn chosen(patterns: &[&str]) -> (String, Vec<usize>) {
+        let items: Vec<Item> = patterns.iter().map(|text| Item::from_command_line(*text)).collect();
+        let catalog = catalog();
+        let selection = select(&catalog, &items).expect("patterns");
+        let names = catalog.candidates.iter().zip(&selection.wanted).filter(|(_, wanted)| wanted.is_some());
+        (names.map(|(one, _)| one.name.as_str()).collect::<Vec<_>>().join(" "), selection.unmatched)
+    }
+
+    #[test]
+    fn patterns_mean_what_the_manual_says() {
+        let table: [(&[&str], &str); 16] = [
+            (&["ahci"], "ahci"),
+            (&["aesni_intel"], "aesni_intel"),
+            (&["aesni-intel"], "aesni_intel"),
+            (&["*ahci"], "ahci libahci"),
+            (&["raid[0-9]*"], "raid0 raid10"),
+            (&["raid[0-9]"], "raid0"),
+            (&["{ahci,xts}"], "ahci xts"),
+            (&["crypto/"], "aesni_intel xts ccp_crypto"),
+            (&["/crypto/"], "xts"),
+            (&["/drivers/ata/"], "ahci libahci"),
+            (&["/updates/"], "extra"),
+            (&["ata/"], "ahci libahci extra"),
+            (&["ata/ahci"], "ahci"),
+            (&["/drivers/*/ahci"], "ahci"),
+            (&["/arch/**/crypto/"], "aesni_intel"),
+            (&["crypto/", "-/drivers/crypto/", "ccp_crypto", "-xts"], "aesni_intel ccp_crypto"),
+        ];
+        for (patterns, expected) in table {
+            let sorted = |text: &str| {
+                let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+                words.sort();
+                words
+            };
+            let (names, unmatched) = chosen(patterns);
+            assert_eq!(sorted(&names), sorted(expected), "{patterns:?}");
+            assert!(unmatched.is_empty(), "{patterns:?}");
+        }
+    }
+
+    #[test]
+    fn what_matches_nothing_is_counted_and_what_is_built_in_matches() {
+        assert_eq!(chosen(&["virtio*", "/drivers/virtio/", "virtio-pci", "ata/nothing", "/ata/", "-none", "a?"]).1, [3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn mistyped_names_find_their_neighbours() {
+        for (typed, expected) in
+            [("ahic", &["ahci"][..]), ("viritio-pci", &["virtio_pci"]), ("zzz", &[]), ("raid1", &["raid0", "raid10"])]
+        {
+            assert_eq!(similar(&catalog(), typed), expected, "{typed}");
+        }
+        let err = select(&catalog(), &[Item::from_command_line("ahic")]);
+        assert!(matches!(err, Err(Error::UnknownModule { name, .. }) if name == "ahic"));
+    }
+}

@@ -51,15 +51,20 @@ fn mirror() -> String {
     found.expect("apt on this machine has a mirror of Debian").trim_end_matches('/').to_owned()
 }
 
-/// Returns the package file of the name that `wanted` accepts, downloaded.
+/// Returns the package file of the name that `wanted` accepts, downloaded from main.
 pub fn package(suite: &str, arch: &str, wanted: &dyn Fn(&str) -> bool) -> PathBuf {
+    package_of(suite, "main", arch, wanted)
+}
+
+/// Returns the package file of the name that `wanted` accepts, downloaded.
+pub fn package_of(suite: &str, component: &str, arch: &str, wanted: &dyn Fn(&str) -> bool) -> PathBuf {
     let dir = cache("kernels");
-    let index = dir.join(format!("Packages.{suite}.{arch}"));
+    let index = dir.join(format!("Packages.{suite}.{component}.{arch}"));
     if !index.exists() {
         let packed = index.with_extension("xz");
-        let url = format!("{}/dists/{suite}/main/binary-{arch}/Packages.xz", mirror());
+        let url = format!("{}/dists/{suite}/{component}/binary-{arch}/Packages.xz", mirror());
         run("curl", "curl", &["-sfLo", packed.to_str().expect("UTF-8"), &url]);
-        let partial = dir.join(format!("Packages.{suite}.{arch}.partial"));
+        let partial = dir.join(format!("Packages.{suite}.{component}.{arch}.partial"));
         let unpack = format!("xz -dc '{}' > '{}'", packed.display(), partial.display());
         run("sh", "xz-utils", &["-c", &unpack]);
         fs::rename(&partial, &index).expect("renaming");
