@@ -187,7 +187,7 @@ fn check_units(tree: &Tree, found: &mut Findings) {
         found.warning("usr/lib/systemd/system/default.target", message);
     }
     // What is needed comes first, so that a unit that is both needed and merely wanted counts as needed.
-    let (mut needed, mut wanted): (VecDeque<(String, String)>, VecDeque<(String, String)>) = (VecDeque::new(), VecDeque::new());
+    let (mut needed, mut wanted) = (VecDeque::new(), VecDeque::new());
     needed.extend(ESSENTIAL.iter().map(|name| ((*name).to_owned(), String::new())));
     wanted.extend(ROOTS.iter().map(|name| ((*name).to_owned(), String::new())));
     let mut seen = BTreeSet::new();

@@ -2,3 +2,4 @@
 
 pub mod compress;
 pub mod elf;
+pub mod hwdb;
