@@ -3,3 +3,4 @@
 pub mod compress;
 pub mod elf;
 pub mod hwdb;
+pub mod ldcache;

@@ -257,3 +257,81 @@ fn the_step_hwdb_keeps_keyboards_only() {
     assert!((50_000..500_000).contains(&compiled.content().expect("a file").len()));
     assert_eq!(tree.children(&path("usr/lib/udev/hwdb.d")).count(), 0, "the sources went");
 }
+
+/// Runs the host's ldconfig on a root, and ours on the same as a tree; returns the cache of each.
+fn compare_ldconfig(mut tree: Tree) -> (Vec<u8>, Vec<u8>) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = dir.path().join("root");
+    tree.retain(|path, _| {
+        path.as_bytes().starts_with(b"lib") || path.as_bytes().starts_with(b"usr/lib") || {
+            path.as_bytes().starts_with(b"etc/ld.so") || matches!(path.as_bytes(), b"usr" | b"etc")
+        }
+    });
+    mkinitrd_pkg::tree::disk::write(&tree, &root).expect("writing");
+    run(Command::new("/sbin/ldconfig").arg("-r").arg(&root), "libc-bin");
+    apply(&mut tree, "ldconfig");
+    let theirs = fs::read(root.join("etc/ld.so.cache")).expect("the cache");
+    let mut links = Tree::new();
+    mkinitrd_pkg::tree::disk::read(&mut links, &root, &TreePath::root(), false, &mkinitrd_pkg::tree::Origin::Made("ldconfig"))
+        .expect("reading");
+    for (path, entry) in tree.iter().filter(|(path, _)| path.name() != b"ld.so.cache") {
+        assert_eq!(links.get(path).map(|entry| &entry.kind), Some(&entry.kind), "{path}");
+    }
+    assert_eq!(links.iter().filter(|(path, _)| tree.get(path).is_none() && !path.as_bytes().starts_with(b"var")).count(), 0);
+    (tree.read(&path("etc/ld.so.cache")).expect("ours").bytes().to_vec(), theirs)
+}
+
+/// Returns a cache without the text of who made it, and the number that counts its bytes.
+fn without_generator(cache: &[u8]) -> Vec<u8> {
+    let number = |at: usize| u32::from_le_bytes(cache[at..at + 4].try_into().expect("four bytes")) as usize;
+    let extension = number(32);
+    let mut rest = cache[..extension + 8].to_vec();
+    for section in 0..number(extension + 4) {
+        let at = extension + 8 + section * 16;
+        let (tag, offset, size) = (number(at), number(at + 8), number(at + 12));
+        if tag != 0 {
+            rest.extend(&cache[at..at + 16]);
+            rest.extend(&cache[offset..offset + size]);
+        }
+    }
+    rest
+}
+
+#[test]
+fn the_cache_of_libraries_equals_that_of_ldconfig() {
+    let whole = roots().unpacked_tree();
+    let (ours, theirs) = compare_ldconfig(whole.clone());
+    assert_eq!(without_generator(&ours), without_generator(&theirs));
+
+    // Without links, with a directory of its own, and with libraries for better processors.
+    let mut tree = whole;
+    let library = |tree: &Tree, name: &str| {
+        let found = tree.iter().find(|(path, _)| path.name() == name.as_bytes()).expect(name).0.clone();
+        mkinitrd_pkg::tree::Entry::file(tree.read(&found).expect(name).clone(), mkinitrd_pkg::tree::Origin::Package(0))
+    };
+    let directory = tree.iter().find(|(path, _)| path.name() == b"libc.so.6").expect("libc").0.parent().expect("its directory");
+    for (level, name) in [("x86-64-v3", "libz.so.1"), ("x86-64-v2", "libz.so.1"), ("x86-64-v3", "libcrypto.so.3")] {
+        let at = directory.join(format!("glibc-hwcaps/{level}/{name}").as_bytes()).expect("a path");
+        let entry = library(&tree, name);
+        tree.insert(&at, entry).expect("a library");
+    }
+    for (at, name) in [
+        ("usr/lib/own/libown.so.1.2", "libz.so.1"),
+        ("usr/lib/own/libown.so.1.10", "libz.so.1"),
+        ("usr/lib/own/libzstd.so.9", "libzstd.so.1"),
+    ] {
+        let entry = library(&tree, name);
+        tree.insert(&path(at), entry).expect("a library");
+    }
+    let conf = mkinitrd_pkg::tree::Entry::file("# own\n/usr/lib/own # here\n", mkinitrd_pkg::tree::Origin::Package(0));
+    tree.insert(&path("etc/ld.so.conf.d/a.conf"), conf).expect("a file");
+    let gone: Vec<TreePath> = tree
+        .children(&directory)
+        .filter(|(path, entry)| path.name() == b"libacl.so.1" || (path.name() == b"libblkid.so.1" && entry.content().is_none()))
+        .map(|(path, _)| path.clone())
+        .collect();
+    assert_eq!(gone.len(), 2);
+    gone.iter().for_each(|path| drop(tree.remove(path)));
+    let (ours, theirs) = compare_ldconfig(tree);
+    assert_eq!(without_generator(&ours), without_generator(&theirs));
+}
