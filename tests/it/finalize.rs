@@ -93,6 +93,7 @@ fn what_is_taken_away_is_missed() {
         ("usr/lib/systemd/systemd-journald", Severity::Warning, "systemd-journald"),
         ("usr/lib/mkinitrd-pkg/emergency", Severity::Warning, "ends without a word"),
         ("etc/passwd", Severity::Warning, "does not know root"),
+        ("etc/group", Severity::Warning, "udev does not know the group `tss`"),
     ];
     let mut whole = roots().unpacked_tree();
     apply_profile(&mut whole);
