@@ -103,6 +103,7 @@ pub fn check(tree: &Tree, expected: &Expected<'_>) -> Vec<Finding> {
         check_emergency(tree, &mut found);
         check_libraries(tree, expected.features, &mut found);
         check_accounts(tree, &mut found);
+        check_udev_owners(tree, &mut found);
     }
     check_modules(tree, expected.kernel, &mut found);
     found.0.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.path.cmp(&b.path)).then_with(|| a.message.cmp(&b.message)));
@@ -187,7 +188,7 @@ fn check_units(tree: &Tree, found: &mut Findings) {
         found.warning("usr/lib/systemd/system/default.target", message);
     }
     // What is needed comes first, so that a unit that is both needed and merely wanted counts as needed.
-    let (mut needed, mut wanted): (VecDeque<(String, String)>, VecDeque<(String, String)>) = (VecDeque::new(), VecDeque::new());
+    let (mut needed, mut wanted) = (VecDeque::new(), VecDeque::new());
     needed.extend(ESSENTIAL.iter().map(|name| ((*name).to_owned(), String::new())));
     wanted.extend(ROOTS.iter().map(|name| ((*name).to_owned(), String::new())));
     let mut seen = BTreeSet::new();
@@ -284,13 +285,39 @@ fn check_libraries(tree: &Tree, features: &[String], found: &mut Findings) {
 
 fn check_accounts(tree: &Tree, found: &mut Findings) {
     for path in ["etc/passwd", "etc/group"] {
-        let text = tree.read(&TreePath::literal(path)).map(|content| content.bytes().to_vec()).unwrap_or_default();
-        let has_root = text.split(|byte| *byte == b'\n').any(|line| {
-            let mut fields = line.split(|byte| *byte == b':');
-            fields.next() == Some(b"root") && fields.nth(1) == Some(b"0")
-        });
-        if !has_root {
+        if account_names(tree, path).get("root").is_none_or(|id| id != "0") {
             found.warning(path, format!("`/{path}` does not know root: udev warns, and device nodes lose their groups"));
+        }
+    }
+}
+
+/// Returns names and ids of passwd or group.
+fn account_names(tree: &Tree, path: &str) -> BTreeMap<String, String> {
+    let content = tree.read(&TreePath::literal(path)).map(|content| content.bytes().to_vec()).unwrap_or_default();
+    let pair = |line: &str| {
+        let mut fields = line.split(':');
+        Some((fields.next()?.to_owned(), fields.nth(1)?.to_owned()))
+    };
+    String::from_utf8_lossy(&content).lines().filter_map(pair).collect()
+}
+
+/// Looks for users and groups that udev's rules give device nodes to: udev warns of each that it does not know.
+fn check_udev_owners(tree: &Tree, found: &mut Findings) {
+    let known = [("OWNER", account_names(tree, "etc/passwd")), ("GROUP", account_names(tree, "etc/group"))];
+    for directory in ["etc/udev/rules.d", "usr/lib/udev/rules.d"] {
+        for (path, _) in tree.children(&TreePath::literal(directory)).filter(|(path, _)| path.name().ends_with(b".rules")) {
+            let Some(content) = tree.read(path) else { continue };
+            let text = String::from_utf8_lossy(content.bytes()).into_owned();
+            let words = text.lines().filter(|line| !line.trim_start().starts_with('#')).flat_map(|line| line.split(','));
+            for (key, value) in words.filter_map(|word| word.split_once('=')) {
+                let (key, value) = (key.trim().trim_end_matches([':', '+']), value.trim().trim_matches('"'));
+                let Some((noun, names)) = known.iter().find(|(name, _)| *name == key) else { continue };
+                if !names.contains_key(value) && value.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+                    let message =
+                        format!("udev does not know the {} `{value}`, so its device nodes stay root's", noun.to_lowercase());
+                    found.add(Severity::Warning, path.clone(), message);
+                }
+            }
         }
     }
 }

@@ -43,7 +43,7 @@ echo
 echo "Press Enter to try once more, Ctrl+Alt+Del to restart."
 if read -r answer; then
     systemctl daemon-reload
-    exec systemctl --no-block default
+    exec systemctl --no-block isolate default.target
 fi
 "#;
 

@@ -4,6 +4,8 @@ pub mod ar;
 pub mod capability;
 pub mod compress;
 pub mod elf;
+pub mod hwdb;
+pub mod ldcache;
 pub mod modindex;
 pub mod module;
 pub mod newc;
