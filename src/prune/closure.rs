@@ -9,7 +9,7 @@ use super::rules::{Fate, Verdict};
 use super::want::{Want, What};
 use super::{Cause, Dropped, Drops, Needed, Plan, Reason, scripts, udev, units};
 use crate::base::glob::Glob;
-use crate::format::elf::{Elf, Priority};
+use crate::format::elf::{Dlopen, Elf, Priority};
 use crate::tree::{Kind, Origin, Tree, TreePath};
 
 /// Something that stays needs what is not there.
@@ -39,6 +39,12 @@ pub enum Lost {
         rule: String,
         /// The package that has it.
         package: String,
+    },
+    /// There is a file of that name which cannot serve.
+    #[error("`{path}` is for another kind of machine")]
+    Unfit {
+        /// The file.
+        path: TreePath,
     },
     /// No package of the image has it.
     #[error("no package of the image has it")]
@@ -77,7 +83,7 @@ impl Missing {
                 let path = path.to_string();
                 vec![format!("add the prune rule `+{}`, or `-{user}` if the image can do without", path.trim_start_matches('/'))]
             }
-            Lost::NoPackage => {
+            Lost::NoPackage | Lost::Unfit { .. } => {
                 vec![format!("add the package that has it, or the prune rule `-{user}` if the image can do without")]
             }
         }
@@ -97,8 +103,16 @@ pub(super) struct Closed {
 
 /// Closes the tree over its needs.
 pub(super) fn close(tree: &Tree, plan: &Plan<'_>, drops: &Drops, fates: &BTreeMap<TreePath, Verdict>) -> Closed {
-    let mut closure =
-        Closure { tree, plan, drops, fates, libraries: Libraries::of(tree), todo: Vec::new(), found: Closed::default() };
+    let mut closure = Closure {
+        tree,
+        plan,
+        drops,
+        fates,
+        libraries: Libraries::of(tree),
+        todo: Vec::new(),
+        recommended: BTreeMap::new(),
+        found: Closed::default(),
+    };
     for (path, verdict) in fates.iter().filter(|(_, verdict)| verdict.fate == Fate::Keep) {
         closure.keep(path, Reason { rule: verdict.rule, needed: None });
     }
@@ -109,6 +123,7 @@ pub(super) fn close(tree: &Tree, plan: &Plan<'_>, drops: &Drops, fates: &BTreeMa
             closure.take(&path, &want);
         }
     }
+    closure.note_recommended();
     closure.found
 }
 
@@ -122,6 +137,8 @@ struct Closure<'a> {
     fates: &'a BTreeMap<TreePath, Verdict>,
     libraries: Libraries,
     todo: Vec<TreePath>,
+    /// Features that a `.note.dlopen` recommends, with the first file that does.
+    recommended: BTreeMap<String, (TreePath, Dlopen)>,
     found: Closed,
 }
 
@@ -145,12 +162,6 @@ impl Closure<'_> {
         }
     }
 
-    fn keep_for(&mut self, path: &TreePath, user: &TreePath, want: &Want) {
-        let rule = self.fates.get(path).and_then(|verdict| verdict.rule);
-        let needed = (path != user).then(|| Needed { by: user.clone(), verb: want.verb, must: want.must });
-        self.keep(path, Reason { rule, needed });
-    }
-
     /// Looks for what `user` wants; takes it, or notes that it is missing.
     fn take(&mut self, user: &TreePath, want: &Want) {
         let trails = match &want.what {
@@ -171,11 +182,12 @@ impl Closure<'_> {
         if trails.is_empty() {
             self.miss(user, want);
         }
-        for trail in trails {
-            for link in &trail.links {
-                self.keep_for(link, user, want);
-            }
-            self.keep_for(&trail.end, user, want);
+        // Of several files that would do none is indispensable.
+        let must = want.must && trails.len() == 1;
+        for path in trails.into_iter().flat_map(|trail| trail.links.into_iter().chain([trail.end])) {
+            let rule = self.fates.get(&path).and_then(|verdict| verdict.rule);
+            let needed = (path != *user).then(|| Needed { by: user.clone(), verb: want.verb, must });
+            self.keep(&path, Reason { rule, needed });
         }
     }
 
@@ -201,10 +213,9 @@ impl Closure<'_> {
     }
 
     fn miss(&mut self, user: &TreePath, want: &Want) {
-        let dropped = self.dropped_for(&want.what);
-        let lost = match dropped {
+        let lost = match self.dropped_for(user, &want.what) {
             Some(dropped) => self.lost(dropped),
-            None => Lost::NoPackage,
+            None => self.unfit(user, &want.what).map_or(Lost::NoPackage, |path| Lost::Unfit { path }),
         };
         let user = user.clone();
         let package = self.package(self.tree.get(&user).map(|entry| &entry.origin));
@@ -216,7 +227,18 @@ impl Closure<'_> {
                 }
             }
             (Lost::ByRule { .. }, false) => self.note(missing.in_full()),
-            (Lost::NoPackage, false) => {}
+            (Lost::NoPackage | Lost::Unfit { .. }, false) => {}
+        }
+    }
+
+    /// Notes the recommended features whose library is not there.
+    fn note_recommended(&mut self) {
+        for (feature, (user, dlopen)) in std::mem::take(&mut self.recommended) {
+            let there = |name: &String| self.found.kept.keys().any(|path| path.name() == name.as_bytes());
+            if !dlopen.sonames.iter().any(there) {
+                let names = dlopen.sonames.join("` or `");
+                self.note(format!("`{user}` would load `{names}` (feature `{feature}`) if it were in the image"));
+            }
         }
     }
 
@@ -246,8 +268,7 @@ impl Closure<'_> {
     }
 
     /// Returns what went that would have been it.
-    fn dropped_for(&self, what: &What) -> Option<&Dropped> {
-        let named = |name: &[u8]| self.drops.list.values().find(|dropped| dropped.path.name() == name);
+    fn dropped_for(&self, user: &TreePath, what: &What) -> Option<&Dropped> {
         match what {
             What::Path(path) => {
                 let path = TreePath::root().link_target(path).ok()?;
@@ -257,7 +278,7 @@ impl Closure<'_> {
                 let places = directories.iter().filter_map(|directory| TreePath::literal(directory).join(name).ok());
                 places.into_iter().find_map(|place| self.drops.around(&Trail::follow(self.tree, &place).end))
             }
-            What::Library(names) => names.iter().find_map(|name| named(name.rsplit(|byte| *byte == b'/').next().unwrap_or(name))),
+            What::Library(names) => names.iter().find_map(|name| self.dropped_library(user, name)),
             What::Unit(name) => {
                 let names = std::iter::once(name.clone()).chain(units::template_of(name));
                 names.into_iter().find_map(|name| {
@@ -265,8 +286,34 @@ impl Closure<'_> {
                     places.into_iter().find(|dropped| links::in_unit_directory(&dropped.path).is_some_and(|below| below == name))
                 })
             }
-            What::Matching(glob) => self.drops.list.values().find(|dropped| glob.matches(dropped.path.as_bytes())),
+            What::Matching(glob) => {
+                let links = self.tree.iter().map(|(path, _)| path).filter(|path| glob.matches(path.as_bytes()));
+                let by_link = links.map(|path| Trail::follow(self.tree, path)).find_map(|trail| self.drops.list.get(&trail.end));
+                by_link.or_else(|| self.drops.list.values().find(|dropped| glob.matches(dropped.path.as_bytes())))
+            }
         }
+    }
+
+    /// Returns the library that went, or the file that a link of its name leads to.
+    fn dropped_library(&self, user: &TreePath, name: &[u8]) -> Option<&Dropped> {
+        let at_places = self.library_places(user, name).into_iter().find_map(|place| {
+            let end = Trail::follow(self.tree, &place).end;
+            self.drops.list.get(&end).or_else(|| self.drops.list.get(&place))
+        });
+        let file_name = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
+        at_places.or_else(|| self.drops.list.values().find(|dropped| dropped.path.name() == file_name))
+    }
+
+    /// Returns a file that is where the library should be and is none for this machine.
+    fn unfit(&self, user: &TreePath, what: &What) -> Option<TreePath> {
+        let What::Library(names) = what else { return None };
+        let places = names.iter().flat_map(|name| self.library_places(user, name));
+        places.map(|place| Trail::follow(self.tree, &place)).find(|trail| trail.is_there(self.tree)).map(|trail| trail.end)
+    }
+
+    fn library_places(&self, user: &TreePath, name: &[u8]) -> Vec<TreePath> {
+        let elf = self.libraries.known(user);
+        elf.map_or_else(Vec::new, |elf| self.libraries.places(name, user, elf))
     }
 
     /// Returns what a file that stays wants.
@@ -297,7 +344,12 @@ impl Closure<'_> {
 
     fn wants_of_elf(&mut self, path: &TreePath) -> Vec<Want> {
         match self.libraries.elf(self.tree, path) {
-            Ok(Some(elf)) => wants_of_elf(elf, self.plan),
+            Ok(Some(elf)) => {
+                for dlopen in elf.dlopen.iter().filter(|dlopen| dlopen.priority == Priority::Recommended) {
+                    self.recommended.entry(dlopen.feature.clone()).or_insert_with(|| (path.clone(), dlopen.clone()));
+                }
+                wants_of_elf(elf, self.plan)
+            }
             Ok(None) => Vec::new(),
             Err(err) => {
                 self.found.notes.push(format!("`{path}` begins like a program or library, but {err}"));

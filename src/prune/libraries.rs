@@ -48,19 +48,27 @@ impl Libraries {
         Ok(self.read.get(path).and_then(Option::as_ref))
     }
 
+    /// Returns what was found by an earlier [`Self::elf`].
+    pub fn known(&self, path: &TreePath) -> Option<&Elf> {
+        self.read.get(path).and_then(Option::as_ref)
+    }
+
+    /// Returns where the loader looks for `name`, needed by `user`, in order.
+    pub fn places(&self, name: &[u8], user: &TreePath, of: &Elf) -> Vec<TreePath> {
+        if name.contains(&b'/') {
+            return TreePath::root().link_target(name).into_iter().collect();
+        }
+        let own = if of.runpath.is_empty() { &of.rpath } else { &of.runpath };
+        let own = own.iter().flat_map(|directory| self.expand(directory, user));
+        own.chain(self.directories.iter().cloned()).filter_map(|directory| directory.join(name).ok()).collect()
+    }
+
     /// Returns the way to the library that the loader takes for `name`, needed by `user`: class, byte order and machine must fit.
     pub fn find(&mut self, tree: &Tree, name: &[u8], user: &TreePath, of: &Elf) -> Option<Trail> {
-        let mut places = Vec::new();
-        if name.contains(&b'/') {
-            places.extend(TreePath::parse(name));
-        } else {
-            let own = if of.runpath.is_empty() { &of.rpath } else { &of.runpath };
-            let own = own.iter().flat_map(|directory| self.expand(directory, user));
-            places.extend(own.chain(self.directories.iter().cloned()).filter_map(|directory| directory.join(name).ok()));
-        }
-        places.into_iter().map(|place| Trail::follow(tree, &place)).find(|trail| {
+        let trails = self.places(name, user, of).into_iter().map(|place| Trail::follow(tree, &place));
+        trails.filter(|trail| trail.is_there(tree)).find(|trail| {
             // A file that cannot be read is no library; it is reported when something keeps it.
-            trail.is_there(tree) && self.elf(tree, &trail.end).ok().flatten().is_some_and(|library| library.fits(of))
+            self.elf(tree, &trail.end).ok().flatten().is_some_and(|library| library.fits(of))
         })
     }
 

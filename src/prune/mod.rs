@@ -131,9 +131,9 @@ pub struct Needed {
 }
 
 impl fmt::Display for Needed {
-    /// Shows it as in: needed by `/usr/bin/less`, which needs the library.
+    /// Shows it as in: needed by `/usr/bin/less` (needs the library).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "needed by `{}`, which {} it", self.by, self.verb)
+        write!(f, "needed by `{}` ({})", self.by, self.verb)
     }
 }
 
@@ -209,6 +209,7 @@ pub fn prune(tree: &mut Tree, plan: &Plan<'_>, reporter: &dyn Reporter) -> Resul
     }
     let mut pruned = Pruned { notes: closed.notes, ..Pruned::default() };
     pruned.lent = work.drop_unneeded(&closed.kept);
+    work.drop_emptied();
     work.drop_dangling(&mut pruned.notes);
     work.drop_emptied();
     pruned.decided = work.decided;
@@ -311,8 +312,13 @@ impl<'a> Work<'a> {
         }
         let paths: Vec<TreePath> = self.tree.iter().map(|(path, _)| path.clone()).collect();
         for path in paths {
-            let verdict = self.decide(&path);
-            let is_dir = self.tree.get(&path).is_some_and(|entry| matches!(entry.kind, Kind::Dir));
+            let Some(entry) = self.tree.get(&path) else { continue };
+            let is_dir = matches!(entry.kind, Kind::Dir);
+            // Rules speak of packages. What the user lays over the tree was meant.
+            let verdict = match entry.origin {
+                Origin::Package(_) | Origin::Made(_) => self.decide(&path),
+                Origin::Config(_) | Origin::Kernel => Verdict { fate: Fate::Keep, rule: None },
+            };
             match verdict {
                 Verdict { fate: Fate::Drop, rule: Some(rule) } if !is_dir => self.drop(&path, Cause::Rule(rule)),
                 verdict => {
