@@ -77,13 +77,12 @@ pub fn run(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
                 Some(target) => target,
                 None => deliver::check_target(&default_name(kernel.as_deref()))?,
             };
-            progress.event(&Event::Begin { stage: Stage::Deliver });
-            let delivered = deliver::deliver(&target, image.size_bytes, mode, |out| image.write_to(out))?;
+            let delivered = deliver::deliver(&target, image.size_bytes, mode, progress, |out| image.write_to(out))?;
             if let Some(path) = &args.manifest {
                 deliver::file(path, &manifest.to_json(), 0o644)?;
             }
-            let figures = format!("{}, {}, sha256 {}", delivered.path.display(), Size(delivered.size_bytes), delivered.sha256);
-            progress.event(&Event::End { stage: Stage::Deliver, figures: &figures });
+            let message = format!("sha256 {}", delivered.sha256);
+            progress.event(&Event::Detail { stage: Stage::Deliver, message: &message });
             Ok(())
         }
     }

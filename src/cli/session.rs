@@ -9,9 +9,10 @@ use super::{Failure, UsageError};
 use crate::acquire::{self, World};
 use crate::base::trust::{KeyRef, SignedBy};
 use crate::config::Source;
+use crate::family::deb::address::Base;
 use crate::family::deb::index::{DebCatalog, Index};
 use crate::family::deb::repository::Repository;
-use crate::family::deb::sources::{self, Base, RepoSpec};
+use crate::family::deb::sources::{self, RepoSpec};
 use crate::manifest;
 use crate::package::Catalog;
 use crate::report::{Event, Reporter, Stage};
@@ -37,7 +38,6 @@ impl Session {
     pub fn world<'a>(&'a self, distro: &str, sources: &Sources, reporter: &'a dyn Reporter) -> World<'a> {
         let mut world = World::new(&self.store, &self.fetcher, Path::new("/"), distro, SystemTime::now(), reporter);
         world.verify = !sources.no_verify;
-        world.offline = sources.offline;
         world
     }
 }
@@ -133,8 +133,8 @@ fn specs(settled: &Settled, sources: &Sources, reporter: &dyn Reporter) -> Resul
 /// A mirror of the distribution: one repository a suite of the release.
 fn mirror(settled: &Settled, url: &str, components: &[String], source: &Source) -> Result<Vec<RepoSpec>, Failure> {
     let base = Base::parse(url).map_err(wrong_source)?;
-    let suites = settled.profile.suites.iter();
-    Ok(suites.flat_map(|suite| sources::mirror(&base, &suite.text, &[], components, &settled.profile.arch, source)).collect())
+    let suites: Vec<String> = settled.profile.suites.iter().map(|suite| suite.text.clone()).collect();
+    Ok(sources::mirror(&base, &suites, components, &settled.profile.arch, source))
 }
 
 fn wrong_source(error: impl std::fmt::Display) -> Failure {

@@ -18,6 +18,7 @@ impl Style {
     }
 
     /// Returns no colours.
+    #[cfg(test)]
     pub fn plain() -> Self {
         Self { colored: false }
     }

@@ -1,22 +1,25 @@
 //! `unpack`: writes what is in an image below a directory.
 
 use super::args::{Global, Unpack};
+use super::diagnose::one_line;
+use super::progress::note;
 use super::style::Style;
 use super::{At, Failure, ls};
 
 /// Runs the command.
 pub fn run(args: &Unpack, global: &Global) -> Result<(), Failure> {
     let found = ls::read(&args.image)?;
-    let left_out = found.extract(&args.dir).map_err(|error| At { error, place: args.image.display().to_string() })?;
-    if !left_out.is_empty() && !global.quiet {
-        let style = Style::for_stderr(global.color);
-        let names: Vec<String> = left_out.iter().take(5).map(|path| format!("`{path}`")).collect();
-        super::progress::note(&format!(
-            "{} {} device nodes were left out, which only root can make: {}",
-            style.warning("warning:"),
-            left_out.len(),
-            names.join(", ")
-        ));
+    let extracted = found.extract(&args.dir).map_err(|error| At { error, place: args.image.display().to_string() })?;
+    let nodes: Vec<String> = extracted.left_out.iter().take(5).map(|path| format!("`{path}`")).collect();
+    let names = extracted.dropped.iter().take(5).map(|name| format!("`{}`", name.escape_ascii())).collect::<Vec<_>>();
+    for (count, what, examples) in [
+        (extracted.left_out.len(), "device nodes are left out, which only root can make", nodes),
+        (extracted.dropped.len(), "entries are left out, as the kernel would: their directory is not there", names),
+    ] {
+        if count > 0 && !global.quiet {
+            let warning = Style::for_stderr(global.color).warning("warning:");
+            note(&one_line(&format!("{warning} {count} {what}: {}", examples.join(", "))));
+        }
     }
     Ok(())
 }
