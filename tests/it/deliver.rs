@@ -411,3 +411,22 @@ fn a_writer_that_brings_too_little_or_fails_leaves_the_old_file() {
     assert!(is_old(&path));
     assert_alone(&path, "after failures");
 }
+
+#[test]
+fn a13_an_immutable_file_is_refused_before_any_work() {
+    let (_dir, path) = directory();
+    let change = |flag: &str| finished("e2fsprogs", Command::new("chattr").arg(flag).arg(&path));
+    let changed = change("+i");
+    if !changed.status.success() {
+        println!(
+            "NOT RUN: an immutable file: needs root and a file system with attributes: {}",
+            String::from_utf8_lossy(&changed.stderr)
+        );
+        return;
+    }
+    let result = deliver::check_target(&path);
+    assert!(change("-i").status.success(), "or the directory could not be removed");
+    let err = result.expect_err("refused");
+    assert!(err.to_string().contains("immutable"), "{err}");
+    deliver::check_target(&path).expect("no longer immutable");
+}

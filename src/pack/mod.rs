@@ -3,7 +3,10 @@
 //! Inode numbers count from one in each archive: the kernel forgets its table of hard links at every end mark, and a segment's bytes
 //! must not depend on its neighbours, or it could not be kept, shared by several kernels, or shipped.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod agree;
+mod archive;
+mod kernel;
+
 use std::fmt;
 use std::io::{self, Write};
 use std::thread;
@@ -12,14 +15,16 @@ use serde::Serialize;
 
 use crate::base::digest::{Hasher, Sha256};
 use crate::base::error::{Diagnostic, ErrorKind};
-use crate::base::limit;
 use crate::base::size::Size;
 use crate::format::compress::encode::{self, Encoder};
 use crate::format::compress::{Compression, Format};
-use crate::format::newc::{self, Header, WriteError};
+use crate::format::newc::WriteError;
 use crate::report::{Event, Reporter, Stage};
 use crate::store::segments::SegmentStore;
-use crate::tree::{Content, Entry, Kind, Meta, Origin, Tree, TreePath};
+use crate::tree::{Tree, TreePath};
+
+pub use archive::archive;
+pub use kernel::check_kernel;
 
 /// Raised when the same tree becomes other bytes: part of every key of the segment store.
 const FORMAT_VERSION: u32 = 1;
@@ -31,8 +36,6 @@ const EARLY_ALIGNMENT_BYTES: u64 = 512;
 const LZ4_END_BYTES: u64 = 4;
 /// The size of an initrd has 32 bits in the boot protocols, and files on the ESP have 4 GiB at most.
 const IMAGE_BYTES_MAX: u64 = u32::MAX as u64;
-/// Without it a kernel unpacks nothing at all.
-const INITRD_OPTION: &str = "CONFIG_BLK_DEV_INITRD";
 /// How many of the largest files an image over its budget is explained by.
 const LARGEST_SHOWN: usize = 20;
 
@@ -273,7 +276,9 @@ impl Diagnostic for Error {
 
     fn hints(&self) -> Vec<String> {
         match self {
-            Error::KernelLacks { option: INITRD_OPTION, .. } => vec!["choose a kernel that can have an initrd".to_owned()],
+            Error::KernelLacks { option: kernel::INITRD_OPTION, .. } => {
+                vec!["choose a kernel that can have an initrd".to_owned()]
+            }
             Error::KernelLacks { has, .. } if has.is_empty() => vec!["use `--compress none`".to_owned()],
             Error::KernelLacks { has, .. } => vec![format!("use `--compress {}`", has[0])],
             Error::OverBudget { .. } => {
@@ -289,7 +294,7 @@ pub fn pack(mut segments: Vec<Segment>, options: &Options<'_>, reporter: &dyn Re
     reporter.event(&Event::Begin { stage: Stage::Pack });
     segments.retain(|segment| !segment.tree.is_empty());
     segments.sort_by_key(|segment| segment.name);
-    reconcile(&mut segments, options.epoch_s)?;
+    agree::reconcile(&mut segments, options.epoch_s)?;
     let largest = largest(&segments);
     let count = segments.len();
     let (mut packed, mut data, mut position) = (Vec::<PackedSegment>::new(), Vec::new(), 0);
@@ -426,177 +431,6 @@ impl Write for Digesting {
     }
 }
 
-/// Makes every segment complete in itself and in accord with those before it.
-fn reconcile(segments: &mut [Segment], epoch_s: u32) -> Result<(), Error> {
-    for pair in segments.windows(2) {
-        if pair[0].name == pair[1].name {
-            return Err(Error::Twice(pair[0].name));
-        }
-    }
-    for at in 0..segments.len() {
-        let (before, rest) = segments.split_at_mut(at);
-        let segment = &mut rest[0];
-        if segment.name == SegmentName::Early && segment.compression.format != Format::None {
-            return Err(Error::EarlyCompressed(segment.compression));
-        }
-        add_parents(&mut segment.tree);
-        segment.tree.iter().try_for_each(|(path, entry)| check_entry(path, entry))?;
-        for earlier in before.iter() {
-            agree(earlier, segment, epoch_s)?;
-        }
-    }
-    Ok(())
-}
-
-/// Refuses what the kernel passes over without a word.
-fn check_entry(path: &TreePath, entry: &Entry) -> Result<(), Error> {
-    if entry.meta.uid == u32::MAX || entry.meta.gid == u32::MAX {
-        return Err(Error::Owner { path: path.clone() });
-    }
-    match &entry.kind {
-        Kind::Symlink(target) if target.is_empty() || target.len() > limit::PATH_BYTES_MAX || target.contains(&0) => {
-            Err(Error::Symlink { path: path.clone(), target_bytes: target.len() })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The kernel makes no directories on the way: it drops a file whose directory has no entry.
-fn add_parents(tree: &mut Tree) {
-    let mut missing = BTreeSet::new();
-    for (path, _) in tree.iter() {
-        let mut at = path.parent();
-        while let Some(dir) = at.filter(|dir| !dir.is_root() && tree.get(dir).is_none()) {
-            at = dir.parent();
-            missing.insert(dir);
-        }
-    }
-    for dir in missing {
-        tree.put(&dir, Entry::dir(Origin::Made("pack"))).expect("invariant: nothing is where a parent is missing");
-    }
-}
-
-/// The kernel lets the last one win: a directory's mode, a file's content, and it removes a symlink to make a directory in its place.
-fn agree(earlier: &Segment, later: &mut Segment, epoch_s: u32) -> Result<(), Error> {
-    let linked = names_by_file(&earlier.tree, epoch_s);
-    let mut metas = Vec::new();
-    for (path, new) in later.tree.iter() {
-        let Some(old) = earlier.tree.get(path) else { continue };
-        match (&old.kind, &new.kind) {
-            (Kind::Dir, Kind::Dir) => metas.push((path.clone(), old.meta)),
-            (Kind::Dir, _) | (_, Kind::Dir) => {
-                return Err(Error::Clash {
-                    path: path.clone(),
-                    first: earlier.name,
-                    first_noun: old.noun(),
-                    second: later.name,
-                    second_noun: new.noun(),
-                });
-            }
-            (Kind::File(content), Kind::File(_))
-                if linked.get(&FileKey::of(content, old.meta, epoch_s)).is_some_and(|n| *n > 1) =>
-            {
-                return Err(Error::LinkReplaced { path: path.clone(), first: earlier.name, second: later.name });
-            }
-            _ => {}
-        }
-    }
-    for (path, meta) in metas {
-        later.tree.get_mut(&path).expect("invariant: the path was just seen").meta = meta;
-    }
-    Ok(())
-}
-
-/// What two names of one file have in common: the same memory, and the same metadata, for they share an inode.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct FileKey(Option<(usize, usize)>, usize, [u32; 4]);
-
-impl FileKey {
-    fn of(content: &Content, meta: Meta, epoch_s: u32) -> Self {
-        Self(content.identity(), content.len(), [meta.mode, meta.uid, meta.gid, meta.mtime_s.min(epoch_s)])
-    }
-}
-
-/// Counts the names of each file.
-fn names_by_file(tree: &Tree, epoch_s: u32) -> BTreeMap<FileKey, u32> {
-    let mut names = BTreeMap::new();
-    for (content, meta) in tree.iter().filter_map(|(_, entry)| Some((entry.content()?, entry.meta))) {
-        if content.identity().is_some() {
-            *names.entry(FileKey::of(content, meta, epoch_s)).or_default() += 1;
-        }
-    }
-    names
-}
-
-/// Writes a tree as one archive, sorted by path, and returns the output.
-pub fn archive<W: Write>(tree: &Tree, epoch_s: u32, out: W) -> Result<W, WriteError> {
-    let names = names_by_file(tree, epoch_s);
-    let mut links: BTreeMap<FileKey, Links> =
-        names.into_iter().map(|(file, total)| (file, Links { total, ..Links::default() })).collect();
-    let mut writer = newc::Writer::new(out);
-    let mut inode = 0;
-    for (path, entry) in tree.iter() {
-        let mut header = header(entry, epoch_s);
-        let mut data: &[u8] = match &entry.kind {
-            Kind::File(content) => content.bytes(),
-            Kind::Symlink(target) => target,
-            _ => &[],
-        };
-        let shared = entry.content().and_then(|content| links.get_mut(&FileKey::of(content, entry.meta, epoch_s)));
-        match shared.filter(|links| links.total > 1) {
-            Some(links) => {
-                links.seen += 1;
-                if links.seen == 1 {
-                    inode += 1;
-                    links.inode = inode;
-                }
-                (header.inode, header.links) = (links.inode, links.total);
-                // The data stands with the last name, as GNU cpio and the kernel expect it.
-                if links.seen < links.total {
-                    data = &[];
-                }
-            }
-            None => {
-                inode += 1;
-                header.inode = inode;
-            }
-        }
-        writer.entry(path.as_bytes(), &header, data.len() as u64)?;
-        writer.data(data)?;
-    }
-    Ok(writer.finish()?.0)
-}
-
-#[derive(Default)]
-struct Links {
-    inode: u64,
-    total: u32,
-    seen: u32,
-}
-
-fn header(entry: &Entry, epoch_s: u32) -> Header {
-    let meta = entry.meta;
-    let (kind, node) = match entry.kind {
-        Kind::Dir => (newc::S_IFDIR, (0, 0)),
-        Kind::File(_) => (newc::S_IFREG, (0, 0)),
-        Kind::Symlink(_) => (newc::S_IFLNK, (0, 0)),
-        Kind::Fifo => (newc::S_IFIFO, (0, 0)),
-        Kind::Device { block: true, major, minor } => (newc::S_IFBLK, (major, minor)),
-        Kind::Device { major, minor, .. } => (newc::S_IFCHR, (major, minor)),
-    };
-    // A symlink has no mode of its own; writing one constant keeps the umask of whoever made it out of the bytes.
-    let mode = if kind == newc::S_IFLNK { 0o777 } else { meta.mode & 0o7777 };
-    Header {
-        mode: kind | mode,
-        uid: meta.uid,
-        gid: meta.gid,
-        links: if kind == newc::S_IFDIR { 2 } else { 1 },
-        mtime_s: meta.mtime_s.min(epoch_s).into(),
-        node,
-        ..Header::default()
-    }
-}
-
 fn largest(segments: &[Segment]) -> Vec<(TreePath, u64)> {
     let trees = segments.iter().flat_map(|segment| segment.tree.iter());
     let mut sizes: Vec<(TreePath, u64)> =
@@ -612,35 +446,11 @@ pub fn parse_epoch(text: &str) -> Result<u32, Error> {
     digits_only.then(|| text.parse().ok()).flatten().ok_or_else(|| Error::Epoch(text.chars().take(80).collect()))
 }
 
-/// Refuses a compression that the target's kernel lacks, going by the text of its configuration (`/boot/config-VERSION`); without one
-/// nothing is known and nothing refused.
-pub fn check_kernel(config: Option<&str>, compression: Format) -> Result<(), Error> {
-    const OPTIONS: [(Format, &str); 6] = [
-        (Format::Zstd, "CONFIG_RD_ZSTD"),
-        (Format::Xz, "CONFIG_RD_XZ"),
-        (Format::Gzip, "CONFIG_RD_GZIP"),
-        (Format::Lz4, "CONFIG_RD_LZ4"),
-        (Format::Lzma, "CONFIG_RD_LZMA"),
-        (Format::Bzip2, "CONFIG_RD_BZIP2"),
-    ];
-    let Some(config) = config else { return Ok(()) };
-    let has = |option: &str| config.lines().any(|line| line.trim_end().strip_prefix(option) == Some("=y"));
-    if !has(INITRD_OPTION) {
-        return Err(Error::KernelLacks { format: compression, option: INITRD_OPTION, has: Vec::new() });
-    }
-    match OPTIONS.iter().find(|(format, _)| *format == compression) {
-        Some((_, option)) if !has(option) => {
-            let offered = OPTIONS[..4].iter().filter(|(_, option)| has(option));
-            Err(Error::KernelLacks { format: compression, option, has: offered.map(|(format, _)| format.name()).collect() })
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::Silent;
+    use crate::tree::{Content, Entry, Origin};
 
     const MADE: Origin = Origin::Made("test");
 
