@@ -236,7 +236,7 @@ impl Door for World<'_> {
     }
 
     fn cached(&self, sha256: &Sha256) -> Option<Vec<u8>> {
-        self.store.get(sha256)?.read().ok()
+        self.store.load(sha256)
     }
 
     fn keep(&self, sha256: &Sha256, bytes: &[u8]) {

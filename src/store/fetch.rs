@@ -3,14 +3,17 @@
 //! Certificates are the platform's. Nothing that a server says is believed: the size is capped before a byte is read,
 //! redirects stay on http and https and never weaken the one to the other, and the caller's digest decides.
 
+mod forward;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use ureq::config::Config;
 use ureq::http::{HeaderMap, Response, StatusCode, Uri, header};
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
 use super::{Incoming, Stored};
 use crate::base::digest::Sha256;
@@ -242,13 +245,18 @@ impl Fetcher {
             ("https", ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"].as_slice()),
         ] {
             if let Some((variable, value)) = first(names) {
-                let proxy = Proxy::new(&value).map_err(|_| FetchError::Proxy { variable })?;
-                proxies.push((scheme, agent(Some(proxy), &patience)));
+                let wrong = |_| FetchError::Proxy { variable: variable.clone() };
+                let proxy = Proxy::new(&value).map_err(wrong)?;
+                let agent = match (scheme, proxy.protocol()) {
+                    ("http", ProxyProtocol::Http) => forward::agent(config(None, &patience), &proxy).map_err(wrong)?,
+                    _ => config(Some(proxy), &patience).new_agent(),
+                };
+                proxies.push((scheme, agent));
             }
         }
         let no_proxy = first(&["no_proxy", "NO_PROXY"]).map(|(_, value)| value).unwrap_or_default();
         let no_proxy = no_proxy.split([',', ' ']).filter(|word| !word.is_empty()).map(str::to_ascii_lowercase).collect();
-        Ok(Self { direct: agent(None, &patience), proxies, no_proxy, offline, patience })
+        Ok(Self { direct: config(None, &patience).new_agent(), proxies, no_proxy, offline, patience })
     }
 
     /// Tells whether the network is left alone.
@@ -506,7 +514,7 @@ impl Sink for Incoming {
     }
 }
 
-fn agent(proxy: Option<Proxy>, patience: &Patience) -> Agent {
+fn config(proxy: Option<Proxy>, patience: &Patience) -> Config {
     // The platform's certificates; ureq's own list would not know a company's proxy.
     let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
     Agent::config_builder()
@@ -523,7 +531,6 @@ fn agent(proxy: Option<Proxy>, patience: &Patience) -> Agent {
         .timeout_recv_response(Some(patience.silence))
         .timeout_per_read(Some(patience.silence))
         .build()
-        .new_agent()
 }
 
 fn is_page(content_type: &str) -> bool {

@@ -28,6 +28,7 @@ use tempfile::NamedTempFile;
 
 use crate::base::digest::{Hasher, Sha256};
 use crate::base::fs::{FileError, list};
+use crate::base::limit;
 
 /// The prefix of files that are still being written.
 const TEMP_PREFIX: &str = ".new-";
@@ -104,6 +105,17 @@ impl Store {
         }
     }
 
+    /// Returns the content of the file of this digest, read and hashed in one pass. A damaged one is as good as none.
+    pub fn load(&self, sha256: &Sha256) -> Option<Vec<u8>> {
+        let file = open_regular(&self.dir(FILES)?.join(sha256.to_string())).ok()?;
+        let size_bytes = file.metadata().ok()?.len().min(limit::INDEX_BYTES_MAX);
+        let mut bytes = Vec::with_capacity(usize::try_from(size_bytes).ok()?);
+        (&file).take(limit::INDEX_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+        // As in `get`.
+        let _ = file.set_modified(SystemTime::now());
+        (Sha256::of(&bytes) == *sha256).then_some(bytes)
+    }
+
     /// Returns the path under which the file of this digest would lie, if one of that size is there. Not verified.
     pub fn locate(&self, sha256: &Sha256, size_bytes: u64) -> Option<PathBuf> {
         let path = self.dir(FILES)?.join(sha256.to_string());
@@ -143,7 +155,8 @@ impl Store {
 
     /// Remembers `bytes` under `name`, at once or not at all.
     fn write_state(&self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
-        let Some(dir) = self.dir(STATE) else { return Ok(()) };
+        // Without a cache that can be written, which was told once, there is no memory.
+        let Some(dir) = self.dir(STATE).filter(|_| self.warning.is_none()) else { return Ok(()) };
         let on = |action| FileError::on(action, dir.join(name));
         let mut file = tempfile::Builder::new().prefix(TEMP_PREFIX).tempfile_in(&dir).map_err(on("create"))?;
         file.write_all(bytes).map_err(on("write"))?;
@@ -523,6 +536,7 @@ mod tests {
         store.keep(&digest, b"hello");
         let stored = store.get(&digest).expect("it was kept");
         assert_eq!((stored.read().expect("reading"), stored.size_bytes), (b"hello".to_vec(), 5));
+        assert_eq!(store.load(&digest).as_deref(), Some(&b"hello"[..]));
         assert_eq!(store.locate(&digest, 5), stored.path);
         assert_eq!(store.locate(&digest, 6), None);
     }
@@ -542,6 +556,7 @@ mod tests {
         let digest = Sha256::of(b"hello");
         let path = store.dir(FILES).expect("a cache").join(digest.to_string());
         fs::write(&path, b"hellO").expect("writing");
+        assert_eq!(store.load(&digest), None);
         assert!(store.get(&digest).is_none() && !path.exists(), "a damaged file is removed");
         let elsewhere = dir.path().join("elsewhere");
         fs::write(&elsewhere, b"hello").expect("writing");

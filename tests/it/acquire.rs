@@ -1,18 +1,19 @@
 //! Package files: where they are taken from, and what a server can do wrong.
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
-use mkinitrd_pkg::acquire::{self, Blob, Error, Origin};
+use mkinitrd_pkg::acquire::{self, Blob, Error, Origin, World};
 use mkinitrd_pkg::base::digest::Sha256;
 use mkinitrd_pkg::base::error::{Diagnostic, ErrorKind};
 use mkinitrd_pkg::package::{Location, Package};
+use mkinitrd_pkg::report::Silent;
 use mkinitrd_pkg::store::Store;
-use mkinitrd_pkg::store::fetch::FetchError;
+use mkinitrd_pkg::store::fetch::{FetchError, Fetcher, Patience};
 
 use crate::archive::{noise, run};
-use crate::repository::Machine;
+use crate::repository::{Machine, impatient};
 use crate::server::{Answer, Request, Server, Step, absent, answer, ok};
 
 const SIZE: usize = 300_000;
@@ -343,7 +344,7 @@ fn c16_runs_at_the_same_time_share_the_cache() {
 #[test]
 fn c19_without_a_cache_packages_are_had_all_the_same() {
     let server = Server::start(|_| ok(&noise(SIZE)));
-    let machine = Machine { store: Store::open(std::path::Path::new("/proc/nowhere")), ..Machine::new() };
+    let machine = Machine { store: Store::open(Path::new("/proc/nowhere")), ..Machine::new() };
     assert!(machine.store.warning().is_some());
     let blob = get(&machine, Location::Url(server.url("/pool/foo.deb"))).unwrap();
     assert_eq!((read(&blob), blob.path()), (noise(SIZE), None));
@@ -379,6 +380,77 @@ fn many_packages_come_in_their_order_and_the_first_failure_is_told() {
     let packages = (0..20).map(make).collect::<Vec<_>>();
     let err = machine.in_world(|world| acquire::acquire(&packages.iter().collect::<Vec<_>>(), world)).unwrap_err();
     assert!(err.to_string().contains("`p7 1:2.0-1`"), "{err}");
+}
+
+#[test]
+fn c11_plain_http_goes_through_the_proxy_without_a_tunnel() {
+    let direct = Server::start(|_| ok(b"direct"));
+    let proxy = Server::start(|request| {
+        // user:p@ss
+        assert!(request.has("proxy-authorization: basic dxnlcjpwqhnz"), "{:?}", request.headers);
+        assert!(request.has("host: deb.example.org"), "{:?}", request.headers);
+        match request.path.as_str() {
+            "http://deb.example.org/refused" => answer("407 Proxy Authentication Required", &[], b""),
+            "http://deb.example.org/broken" => answer("502 Bad Gateway", &[], b""),
+            _ => ok(b"by proxy"),
+        }
+    });
+    let variable = |name: &str| match name {
+        "http_proxy" => Some(proxy.url("/").replace("//", "//user:p%40ss@")),
+        "no_proxy" => Some("127.0.0.1".to_owned()),
+        _ => None,
+    };
+    let fetcher = Fetcher::new(false, impatient(), variable).unwrap();
+    let fetch = |url: &str| fetcher.fetch(&Location::Url(url.to_owned()), 100);
+    assert_eq!(fetch("http://deb.example.org/a?b").unwrap(), b"by proxy");
+    assert_eq!(proxy.asked(), ["http://deb.example.org/a?b"]);
+    assert_eq!(fetch(&direct.url("/x")).unwrap(), b"direct");
+    for (path, answer) in [("refused", "407"), ("broken", "502")] {
+        let err = fetch(&format!("http://me:secret@deb.example.org/{path}")).unwrap_err().to_string();
+        assert!(err.contains(answer) && !err.contains("secret") && !err.contains("p@ss"), "{err}");
+    }
+    // https is tunnelled; a proxy that will not is told.
+    let refusing = Server::start(|_| answer("407 Proxy Authentication Required", &[], b""));
+    let fetcher = Fetcher::new(false, impatient(), |name| (name == "https_proxy").then(|| refusing.url(""))).unwrap();
+    let err = fetcher.fetch(&Location::Url("https://deb.example.org/x".to_owned()), 100).unwrap_err();
+    assert!(matches!(err, FetchError::Connect { .. }), "{err:?}");
+    assert!(refusing.asked()[0].starts_with("deb.example.org:443"));
+}
+
+/// Real packages by a real index: signature, index, file, each step verified, then read by dpkg-deb.
+#[test]
+fn real_packages_come_verified_from_the_machines_mirror() {
+    let components = vec!["main".to_owned()];
+    let specs = acquire::host_sources(Path::new("/"), "debian", "trixie", &components, "amd64").unwrap();
+    let specs = specs.expect("this test runs on Debian").specs;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path());
+    let fetcher = Fetcher::new(false, Patience::default(), |name| std::env::var(name).ok()).unwrap();
+    let world = World::new(&store, &fetcher, dir.path(), "debian", SystemTime::now(), &Silent);
+    // The root is empty, so the keyrings that the sources name are not there: the shipped keys stand in.
+    let repositories = acquire::repositories(&specs[..1], &world).unwrap();
+    let index = &repositories[0].indexes[0];
+    let text = std::str::from_utf8(&index.bytes).unwrap();
+    let wanted = ["kmod", "klibc-utils", "busybox-static", "less"].map(|name| {
+        let start = text.find(&format!("\nPackage: {name}\n")).unwrap();
+        let stanza = text[start..].split("\n\n").find(|part| !part.is_empty()).unwrap();
+        let field = |field: &str| stanza.split(&format!("\n{field}: ")).nth(1).unwrap().lines().next().unwrap().to_owned();
+        Package {
+            name: name.to_owned(),
+            version: field("Version"),
+            sha256: field("SHA256").parse().unwrap(),
+            size_bytes: field("Size").parse().unwrap(),
+            ..package(index.base.join(&field("Filename")).unwrap())
+        }
+    });
+    let blobs = acquire::acquire(&wanted.iter().collect::<Vec<_>>(), &world).unwrap();
+    for (blob, package) in blobs.iter().zip(&wanted) {
+        assert!(matches!(blob.origin, Origin::Mirror(_)));
+        let shown = run("dpkg", std::process::Command::new("dpkg-deb").args(["-f"]).arg(blob.path().unwrap()).args(["Package"]));
+        assert_eq!(String::from_utf8(shown).unwrap().trim(), package.name);
+    }
+    let again = acquire::acquire(&wanted.iter().collect::<Vec<_>>(), &world).unwrap();
+    assert!(again.iter().all(|blob| blob.origin == Origin::Cache));
 }
 
 /// A server with a certificate that nobody vouches for, by openssl; ended when dropped.
