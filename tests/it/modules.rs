@@ -325,6 +325,18 @@ fn e16_flipped_bits_never_do_more_than_fail() {
 }
 
 #[test]
+fn real_configurations_tell_what_the_kernel_decompresses() {
+    for (kernel, expected) in
+        [(TRIXIE, Some(Format::Xz)), (TRIXIE_ARM64, Some(Format::Xz)), (SID, Some(Format::Xz)), (BOOKWORM, None)]
+    {
+        let (dir, kver) = kernel.dir();
+        let places = [kernel.root().join(format!("boot/config-{kver}")), dir.join("config")];
+        let config = places.iter().find_map(|place| fs::read_to_string(place).ok()).expect("a configuration");
+        assert_eq!(modules::decompressor(Some(&config)), expected, "{kver}");
+    }
+}
+
+#[test]
 fn b14_modules_for_another_architecture_are_refused() {
     let (mut tree, kver) = few(&["loop", "dm-mod"]);
     let (arm_dir, _) = TRIXIE_ARM64.dir();
