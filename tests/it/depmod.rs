@@ -25,8 +25,8 @@ use crate::modules::generic;
 const REORDERED_BEFORE_31: &str = ".bin";
 const ABSENT_BEFORE_31: &str = "modules.weakdep";
 
-/// Runs Debian 13's kmod as depmod with its own libraries and loader.
-fn depmod_34(root: &Path, kver: &str) {
+/// Runs Debian 13's kmod under one of its names, with its own libraries and loader. Returns what it printed.
+fn kmod_34(name: &str, args: &[&str]) -> String {
     let kmod = kernels::unpacked("kmod-34", || {
         ["kmod", "libkmod2", "libc6", "libssl3t64", "liblzma5", "libzstd1", "zlib1g"]
             .iter()
@@ -34,17 +34,16 @@ fn depmod_34(root: &Path, kver: &str) {
             .collect()
     });
     let libraries = kmod.join("usr/lib/x86_64-linux-gnu");
-    let status = Command::new(libraries.join("ld-linux-x86-64.so.2"))
+    let output = Command::new(libraries.join("ld-linux-x86-64.so.2"))
         .arg("--library-path")
         .arg(&libraries)
-        .args(["--argv0", "depmod"])
+        .args(["--argv0", name])
         .arg(kmod.join("usr/bin/kmod"))
-        .arg("-b")
-        .arg(root)
-        .arg(kver)
-        .status()
+        .args(args)
+        .output()
         .expect("the loader runs: this test needs an amd64 machine");
-    assert!(status.success());
+    assert!(output.status.success(), "{name} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 fn depmod_here(root: &Path, kver: &str) -> u32 {
@@ -81,7 +80,7 @@ fn compare(kernel_tree: &Tree, arch: &str, patterns: &[&str]) -> Selected {
         symlink("usr/lib", root.join("lib")).expect("a link");
         let old = match version {
             "34" => {
-                depmod_34(&root, kver.as_str());
+                kmod_34("depmod", &["-b", root.to_str().expect("UTF-8"), kver.as_str()]);
                 false
             }
             _ => depmod_here(&root, kver.as_str()) < 31,
@@ -205,6 +204,50 @@ fn e16_softdeps_weakdeps_and_device_nodes_are_followed_and_indexed_as_kmod_does(
     // What a pattern excludes is not brought in by a wish.
     let chosen = compare(&tree, "amd64", &["loop", "-squashfs", "-nbd"]);
     assert_eq!(chosen.modules.len(), 1);
+}
+
+#[test]
+fn modprobe_finds_everything_in_what_is_shipped() {
+    let tree = TRIXIE.tree();
+    let kver = find_kver(&tree).expect("one kernel");
+    let options = Options { arch: Some("amd64"), shipped: Shipped::Needed };
+    let ours = modules::modules(&tree, &Tree::new(), &kver, &generic("amd64"), &options, 2, &Silent).expect("the modules");
+    let temp = tempfile::tempdir().expect("a directory");
+    let root = temp.path().join("root");
+    disk::write(&ours.tree, &root).expect("writing");
+    symlink("usr/lib", root.join("lib")).expect("a link");
+    let root = root.to_str().expect("UTF-8");
+    let here = ["/usr/sbin/modprobe", "/sbin/modprobe"].into_iter().find(|path| Path::new(path).exists());
+    let here = here.expect("modprobe is there: install `kmod`");
+    let empty = temp.path().join("modprobe.d");
+    fs::create_dir(&empty).expect("a directory");
+    let common = ["-d", root, "-S", kver.as_str(), "-C", empty.to_str().expect("UTF-8")];
+    for (option, asked, expected) in [
+        ("-D", "dm-crypt", &["insmod dm-mod", "insmod dm-crypt"][..]),
+        // Softdeps, one of them by an alias of several modules.
+        ("-D", "btrfs", &["insmod blake2b_generic", "insmod raid6_pq", "insmod btrfs"]),
+        ("-R", "virtio:d00000002v00001AF4", &["virtio_blk"]),
+        ("-R", "pci:v00001000d0000005Bsv00001028sd00001F35bc01sc04i00", &["megaraid_sas"]),
+        ("-R", "crypto-xts", &["xts"]),
+        ("-R", "fs-ext4", &["ext4"]),
+        ("-R", "symbol:dm_get_md", &["dm_mod"]),
+        ("-D", "virtio_pci", &["builtin virtio_pci"]),
+        ("-D", "fs-fuse", &["builtin fuse"]),
+    ] {
+        let args: Vec<&str> = common.iter().copied().chain([option, asked]).collect();
+        for (version, text) in [("34", kmod_34("modprobe", &args)), ("here", kernels::run(here, "kmod", &args))] {
+            // `insmod /a/b/x.ko.xz ` becomes `insmod x`.
+            let file = |word: &str| word.rsplit('/').next().and_then(|name| name.split('.').next()).unwrap_or(word).to_owned();
+            let lines = text.lines().map(|line| line.split_whitespace().map(file).collect::<Vec<_>>().join(" "));
+            let lines: Vec<String> = lines.collect();
+            let mut places = expected.iter().map(|wanted| lines.iter().position(|line| line == wanted));
+            assert!(places.all(|place| place.is_some()), "kmod {version}: {asked}: {lines:?}");
+            let last = lines.last().map(String::as_str);
+            assert!(option == "-R" || last == expected.last().copied(), "kmod {version}: {asked}: {lines:?}");
+        }
+    }
+    let args: Vec<&str> = common.iter().copied().chain(["-R", "no-such-alias"]).collect();
+    assert!(!Command::new(here).args(&args).output().expect("modprobe runs").status.success());
 }
 
 /// Real indexes of a kernel for 32-bit ARM, made by its distribution's depmod, and some of its modules.
