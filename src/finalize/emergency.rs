@@ -20,6 +20,8 @@ case " $cmdline " in
     exec /bin/sh
     ;;
 esac
+# Without colours: a serial console may be read by a person or a program.
+export SYSTEMD_COLORS=0
 have() { command -v "$1" >/dev/null 2>&1; }
 echo
 echo "The boot has stopped in the initrd: the real root was not reached."
@@ -34,7 +36,13 @@ echo "Kernel command line:"
 echo "  $cmdline"
 echo
 echo "Block devices:"
-if have blkid; then blkid; elif have lsblk; then lsblk; else echo /dev/disk/by-uuid/*; fi
+devices=
+if have lsblk; then
+    devices=$(lsblk --noheadings --output NAME,SIZE,TYPE,FSTYPE,LABEL,UUID 2>/dev/null)
+elif have blkid; then
+    devices=$(blkid 2>/dev/null)
+fi
+echo "${devices:-  none: there is no disk, or no driver for it in the image}"
 echo
 echo "There is no shell here, because root has no password in this image. To get one, add"
 echo "  SYSTEMD_SULOGIN_FORCE=1"
