@@ -351,3 +351,85 @@ fn check_modules(tree: &Tree, kernel: Option<&str>, found: &mut Findings) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Entry, Origin};
+
+    fn tree(files: &[(&str, &str)]) -> Tree {
+        let mut tree = Tree::new();
+        for (path, text) in files {
+            let entry = match text.strip_prefix("-> ") {
+                Some(target) => Entry::symlink(target, Origin::Made("test")),
+                None => Entry::file(*text, Origin::Made("test")).with_mode(0o755),
+            };
+            tree.insert(&TreePath::literal(path), entry).expect(path);
+        }
+        tree
+    }
+
+    fn messages(tree: &Tree, kernel: Option<&str>) -> Vec<String> {
+        check(tree, &Expected { kernel, ..Expected::default() }).into_iter().map(|finding| finding.message).collect()
+    }
+
+    #[test]
+    fn an_init_must_be_something_the_kernel_can_run() {
+        let table: &[(&[(&str, &str)], &str)] = &[
+            (&[], "there is no `/init`"),
+            (&[("init", "-> usr/lib/systemd/systemd")], "`/init` leads nowhere"),
+            (&[("init", "text")], "neither an ELF program nor a script"),
+            (&[("init", "#!/bin/sh -e\n")], "a script for `/bin/sh`, which is not in the image"),
+            (&[("init", "#! \n")], "a script for ``"),
+            (&[("init", "\x7fELF\x02\x01")], "`/init` is damaged"),
+        ];
+        for (files, message) in table {
+            let found = messages(&tree(files), None);
+            assert!(found.len() == 1 && found[0].contains(message), "{message}: {found:?}");
+        }
+        assert_eq!(messages(&tree(&[("init", "#!/bin/sh\n"), ("bin/sh", "x")]), None), Vec::<String>::new());
+    }
+
+    #[test]
+    fn modules_need_their_indexes_and_their_kernel() {
+        let base = [("init", "#!/bin/sh\n"), ("bin/sh", "x"), ("usr/lib/modules/6.1/kernel/a.ko.xz", "x")];
+        let mut whole = base.to_vec();
+        whole.extend([("usr/lib/modules/6.1/modules.dep.bin", "x"), ("usr/lib/modules/6.1/modules.alias.bin", "x")]);
+        assert_eq!(messages(&tree(&whole), Some("6.1")), Vec::<String>::new());
+        assert_eq!(messages(&tree(&base), Some("6.1")).len(), 2, "both indexes");
+        assert_eq!(messages(&tree(&whole), Some("6.2")).len(), 2, "none for 6.2, and some for another");
+        let empty = [("init", "#!/bin/sh\n"), ("bin/sh", "x"), ("usr/lib/modules/6.1/modules.builtin", "x")];
+        assert_eq!(messages(&tree(&empty), Some("6.1")), Vec::<String>::new(), "a kernel with all built in");
+    }
+
+    #[test]
+    fn every_word_for_a_machine_is_known() {
+        for (a, b) in [("amd64", "x86_64"), ("arm64", "aarch64"), ("ppc64el", "ppc64le")] {
+            assert!(machine_of(a).is_some() && machine_of(a) == machine_of(b), "{a} {b}");
+        }
+        assert_eq!(machine_of("all"), None);
+    }
+
+    #[test]
+    fn a_requirement_chain_is_an_error_and_a_wish_a_warning() {
+        let system = "usr/lib/systemd/system";
+        let units = [
+            ("initrd.target", "[Unit]\nRequires=a.service\nWants=b.service gone.service\n"),
+            ("a.service", "[Unit]\nRequires=c.service\n[Service]\nExecStart=/no/a\n"),
+            ("b.service", "[Service]\nExecStart=/no/b\n"),
+            ("c.service", "[Unit]\nConditionPathExists=!/etc/initrd-release\n[Service]\nExecStart=/no/c\n"),
+        ];
+        let mut tree = tree(&[("init", "#!/bin/sh\n"), ("bin/sh", "x"), (SYSTEMD, "x")]);
+        for (name, text) in units {
+            let path = TreePath::literal(&format!("{system}/{name}"));
+            tree.insert(&path, Entry::file(text, Origin::Made("test"))).expect(name);
+        }
+        let found = check(&tree, &Expected::default());
+        let severity = |text: &str| found.iter().find(|finding| finding.message.contains(text)).map(|finding| finding.severity);
+        assert_eq!(severity("`/no/a`"), Some(Severity::Error));
+        assert_eq!(severity("`/no/b`"), Some(Severity::Warning));
+        assert_eq!(severity("`/no/c`"), None, "it never runs in an initrd");
+        assert_eq!(severity("gone.service"), None, "what is only wanted may be missing");
+        assert_eq!(found.first().map(|finding| finding.severity), Some(Severity::Error), "errors come first");
+    }
+}

@@ -20,6 +20,9 @@ case " $cmdline " in
     exec /bin/sh
     ;;
 esac
+# Without colours: a serial console may be read by a person or a program.
+export SYSTEMD_COLORS=0
+line=
 have() { command -v "$1" >/dev/null 2>&1; }
 echo
 echo "The boot has stopped in the initrd: the real root was not reached."
@@ -31,10 +34,25 @@ echo "Last errors:"
 have journalctl && journalctl --no-pager --quiet --boot --priority=err --lines=15 --output=short-monotonic
 echo
 echo "Kernel command line:"
-echo "  $cmdline"
+set -f
+for word in $cmdline; do
+    # Whoever stands before the console may read everything but what would open the disk.
+    case $word in
+    *[Pp]ass*=*|*[Cc]redential*=*|*[Ss]ecret*=*) word="${word%%=*}=(hidden)" ;;
+    esac
+    line="$line $word"
+done
+set +f
+echo " $line"
 echo
 echo "Block devices:"
-if have blkid; then blkid; elif have lsblk; then lsblk; else echo /dev/disk/by-uuid/*; fi
+devices=
+if have lsblk; then
+    devices=$(lsblk --noheadings --output NAME,SIZE,TYPE,FSTYPE,LABEL,UUID 2>/dev/null)
+elif have blkid; then
+    devices=$(blkid 2>/dev/null)
+fi
+echo "${devices:-  none: there is no disk, or no driver for it in the image}"
 echo
 echo "There is no shell here, because root has no password in this image. To get one, add"
 echo "  SYSTEMD_SULOGIN_FORCE=1"
@@ -144,6 +162,23 @@ mod tests {
         let drop_in = tree.read(&TreePath::literal(DROP_IN)).expect("the drop-in").bytes().to_vec();
         assert!(drop_in.starts_with(b"[Service]\nExecStart=\nExecStart=-/usr/lib/mkinitrd-pkg/emergency emergency\n"));
         assert!(tree.get(&TreePath::literal("usr/lib/systemd/system/rescue.service.d")).is_none(), "there is no rescue.service");
+    }
+
+    #[test]
+    fn secrets_of_the_command_line_stay_hidden() {
+        // The explainer itself, with a command line of its own instead of the kernel's.
+        let dir = tempfile::tempdir().expect("a directory");
+        let cmdline = dir.path().join("cmdline");
+        let words = "root=LABEL=* quiet systemd.set_credential=cryptsetup.passphrase:hunter2 rd.iscsi.password=hunter2 splash";
+        std::fs::write(&cmdline, format!("{words}\n")).expect("writing");
+        // The machine that runs this test is neither asked nor restarted.
+        let script = EXPLAINER_TEXT.replace("systemctl", "true").replace("journalctl", "true");
+        let script = script.replace("/proc/cmdline", &cmdline.to_string_lossy());
+        let mut shell = std::process::Command::new("sh");
+        let output = shell.arg("-c").arg(script).stdin(std::process::Stdio::null()).output().expect("sh");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let hidden = "  root=LABEL=* quiet systemd.set_credential=(hidden) rd.iscsi.password=(hidden) splash\n";
+        assert!(text.contains(hidden) && !text.contains("hunter2"), "{text}");
     }
 
     #[test]

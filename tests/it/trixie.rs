@@ -68,6 +68,12 @@ impl Roots {
         read(&self.installed, &self.installed_owners)
     }
 
+    /// Returns what Debian's tools made and an ordinary user cannot unpack: device nodes.
+    pub fn installed_nodes(&self) -> Vec<TreePath> {
+        let tree = self.installed_tree();
+        self.installed_owners.keys().filter(|path| !path.is_root() && tree.get(path).is_none()).cloned().collect()
+    }
+
     /// Returns what lies in the packages, as a tree.
     pub fn unpacked_tree(&self) -> Tree {
         read(&self.unpacked, &self.unpacked_owners)
