@@ -1,0 +1,4 @@
+//! Tests that need a distribution's packages or tools.
+
+mod solver;
+mod version;
