@@ -13,4 +13,6 @@ mod parity;
 mod prune;
 mod repository;
 mod server;
+mod solver;
 mod trixie;
+mod version;
