@@ -6,7 +6,8 @@
 //! build writes it anew. This guards against damage, not against somebody who may write to the directory: it must belong to the user, as
 //! the whole cache does.
 //!
-//! Contents are stored as they are: see `docs/benchmarks.md` for what compressing them would cost.
+//! Contents are stored as they are. The 97 packages of a trixie initrd take 132 MB; writing that adds 0.1 CPU seconds to 1.9 for
+//! decompressing, and a build from it takes 0.13. With zstd -1 they would take 53 MB, and writing would add 0.6.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};

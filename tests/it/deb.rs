@@ -436,6 +436,15 @@ const BLOCK: u8 = b'4';
 const DIR: u8 = b'5';
 const FIFO: u8 = b'6';
 
+/// Builds a record of a PAX header, whose length counts itself.
+fn pax(key: &str, value: &str) -> String {
+    let record = |length: usize| format!("{length} {key}={value}\n");
+    (0..)
+        .map(record)
+        .find(|text| text.split(' ').next().is_some_and(|length| length == text.len().to_string()))
+        .expect("a length")
+}
+
 fn control_tar(name: &str) -> Vec<u8> {
     tar(&[("./control", FILE, "", format!("Package: {name}\nVersion: 1\nArchitecture: all\n").as_bytes(), 0o644)])
 }
@@ -638,6 +647,34 @@ fn e04_nodes_and_set_id_bits_follow_the_policy() {
 }
 
 #[test]
+fn e04_lost_capabilities_are_told() {
+    let attribute = "\u{1}\0\0\u{2}\0\u{20}\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let record = pax("SCHILY.xattr.security.capability", attribute);
+    let bytes = deb("toy", &[("pax", b'x', "", record.as_bytes(), 0o644), ("ping", FILE, "", b"x", 0o755)]);
+    let notes = Build::of([bytes]).run().expect("unpacks").notes;
+    let expected = "its file capabilities are lost (cap_net_raw=ep): an initrd cannot hold them";
+    assert_eq!(notes.iter().map(|note| note.remark.to_string()).collect::<Vec<_>>(), [expected]);
+}
+
+#[test]
+fn two_builds_share_a_store() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let debs: Vec<Vec<u8>> = closure_bytes().into_iter().filter(|bytes| bytes.len() < 100_000).collect();
+    let expected = Build::of(debs.clone()).run().expect("unpacks").tree;
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut build = Build::of(debs.clone());
+                build.store = Some(Store::new(dir.path(), true));
+                assert_eq!(build.run().expect("unpacks").tree, expected);
+            });
+        }
+    });
+    let files = fs::read_dir(dir.path().join("v1")).expect("the store").count();
+    assert_eq!(files, debs.len(), "one file a package and no temporary ones");
+}
+
+#[test]
 fn e06_what_gnu_tar_writes_is_read_as_bsdtar_reads_it() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let root = dir.path().join("root");
@@ -783,9 +820,7 @@ fn e10_bombs_stop_at_what_the_package_claims() {
 fn e11_names_have_limits() {
     let name = |length: usize| "n".repeat(length);
     let long = |path: &str| {
-        let record = |length: usize| format!("{length} path={path}\n");
-        let length = (path.len() + 7..).find(|length| record(*length).len() == *length).expect("a length");
-        let content = record(length);
+        let content = pax("path", path);
         deb("toy", &[("pax", b'x', "", content.as_bytes(), 0o644), ("short", FILE, "", b"x", 0o644)])
     };
     assert!(visit_all(&long(&name(255))).is_ok());
