@@ -146,6 +146,7 @@ impl Diagnostic for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Error::Open { .. } => ErrorKind::Unavailable,
+            Error::Read { source: ReadError::Io(err), .. } if !is_damage(err) => ErrorKind::Unavailable,
             Error::Read { .. } => ErrorKind::Untrusted,
             Error::Tree { .. } | Error::Clash { .. } => ErrorKind::Unsolvable,
         }
@@ -166,6 +167,12 @@ impl Diagnostic for Error {
             _ => Vec::new(),
         }
     }
+}
+
+/// Tells whether it is the bytes that are wrong, not the disk that they are on.
+fn is_damage(err: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, InvalidData, UnexpectedEof, Unsupported};
+    matches!(err.kind(), UnexpectedEof | InvalidData | FileTooLarge | Unsupported)
 }
 
 /// Unpacks packages; `inputs` are in plan order.

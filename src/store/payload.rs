@@ -6,7 +6,8 @@
 //! build writes it anew. This guards against damage, not against somebody who may write to the directory: it must belong to the user, as
 //! the whole cache does.
 //!
-//! Contents are stored as they are: see `docs/benchmarks.md` for what compressing them would cost.
+//! Contents are stored as they are. The 97 packages of a trixie initrd take 132 MB; writing that adds 0.1 CPU seconds to 1.9 for
+//! decompressing, and a build from it takes 0.13. With zstd -1 they would take 53 MB, and writing would add 0.6.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -347,4 +348,113 @@ pub fn sweep(directory: &Path) -> Result<(), FileError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members() -> Vec<(Member, Vec<u8>)> {
+        let member = |path: &str, kind: MemberKind| Member {
+            path: TreePath::literal(path),
+            meta: Meta { mode: 0o4751, uid: 1, gid: 2, mtime_s: u32::MAX },
+            kind,
+            capabilities: None,
+        };
+        let capable = Member { capabilities: Some("cap_net_raw=ep".into()), ..member("c", MemberKind::File(3)) };
+        vec![
+            (member("", MemberKind::Dir), vec![]),
+            (member("big", MemberKind::File(1 << 20)), vec![7; 1 << 20]),
+            (member("empty", MemberKind::File(0)), vec![]),
+            (member("link", MemberKind::Symlink(b"../\xff".to_vec())), vec![]),
+            (member("again", MemberKind::Hardlink(TreePath::literal("big"))), vec![]),
+            (member("dev/b", MemberKind::Device { block: true, major: 8, minor: 1 }), vec![]),
+            (member("dev/c", MemberKind::Device { block: false, major: 1, minor: 3 }), vec![]),
+            (member("pipe", MemberKind::Fifo), vec![]),
+            (capable, b"abc".to_vec()),
+        ]
+    }
+
+    /// Records members of which the visitor reads only the beginning.
+    fn record(recorder: &mut Recorder) {
+        for (member, data) in members() {
+            let mut seen = None;
+            let result = recorder.member::<io::Error>(member.clone(), &mut &*data, &mut |member, data| {
+                data.read_exact(&mut vec![0; 2.min(member_size(&member))])?;
+                seen = Some(member);
+                Ok(())
+            });
+            result.expect("the visitor is content");
+            assert_eq!(seen, Some(member));
+        }
+    }
+
+    fn member_size(member: &Member) -> usize {
+        match member.kind {
+            MemberKind::File(size_bytes) => size_bytes as usize,
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn what_is_recorded_comes_back() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (store, key) = (Store::new(dir.path(), true), Sha256::of(b"a package"));
+        let mut recorder = store.record(&key).expect("a file").expect("writable");
+        record(&mut recorder);
+        assert!(store.open(&key).is_none(), "nothing is there before it is whole");
+        recorder.finish().expect("written");
+        let mut found = Vec::new();
+        let mut visit = |member: Member, data: &mut dyn Read| {
+            let mut content = Vec::new();
+            data.read_to_end(&mut content)?;
+            found.push((member, content));
+            Ok::<_, io::Error>(())
+        };
+        store.open(&key).expect("a payload").read(&mut visit).expect("reads");
+        assert!(found == members());
+        assert!(store.open(&Sha256::of(b"another")).is_none());
+        assert!(Store::new(dir.path(), false).record(&key).expect("no error").is_none());
+    }
+
+    #[test]
+    fn nothing_at_all_can_be_stored() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (store, key) = (Store::new(dir.path(), true), Sha256::of(b"a package"));
+        store.record(&key).expect("a file").expect("writable").finish().expect("written");
+        assert_eq!(store.open(&key).expect("a payload").members.len(), 0);
+    }
+
+    #[test]
+    fn a_full_disk_spoils_the_store_and_not_the_build() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join(".new-x");
+        fs::write(&path, "").expect("writing");
+        let closed = File::open(&path).expect("a file that cannot be written");
+        let file = tempfile::NamedTempFile::from_parts(closed, tempfile::TempPath::try_from_path(&path).expect("a path"));
+        let output = BufWriter::with_capacity(BUFFER_BYTES, file);
+        let target = dir.path().join("payload");
+        let mut recorder = Recorder { path: target.clone(), output, offset: 0, index: Vec::new(), entries: 0, failure: None };
+        record(&mut recorder);
+        assert!(recorder.finish().is_err());
+        assert!(!target.exists() && !path.exists());
+    }
+
+    #[test]
+    fn only_old_leftovers_are_swept() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let inside = dir.path().join(VERSION);
+        fs::create_dir(&inside).expect("a directory");
+        let day = std::time::Duration::from_secs(2 * 86_400);
+        for (name, old) in [(".new-old", true), (".new-young", false), ("payload", true)] {
+            let file = File::create(inside.join(name)).expect("a file");
+            if old {
+                file.set_modified(std::time::SystemTime::now() - day).expect("a time");
+            }
+        }
+        sweep(dir.path()).expect("sweeps");
+        let left: Vec<_> =
+            base_fs::list(&inside).expect("lists").iter().map(|path| path.file_name().map(ToOwned::to_owned)).collect();
+        assert_eq!(left, [Some(".new-young".into()), Some("payload".into())]);
+    }
 }

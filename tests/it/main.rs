@@ -15,4 +15,5 @@ mod repository;
 mod server;
 mod solver;
 mod trixie;
+mod unpack;
 mod version;

@@ -223,7 +223,8 @@ fn from_tar(err: TarError) -> ReadError {
     match err {
         TarError::Io { source, .. } => from_io(source),
         TarError::Limit { what, limit } => ReadError::Limit { what: format!("{what} of the payload"), limit: limit.to_string() },
-        err @ (TarError::Damaged { .. } | TarError::Unsupported { .. }) => ReadError::Format(err.to_string()),
+        TarError::Unsupported { name, feature } => ReadError::Unsupported(format!("{feature} (`{}`)", name.escape_ascii())),
+        err @ TarError::Damaged { .. } => ReadError::Format(err.to_string()),
     }
 }
 

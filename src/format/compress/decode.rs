@@ -424,7 +424,10 @@ impl Engine for ZstdContext<'static> {
 struct Lz4 {
     /// What has come of the magic number, or of a length and the block that it announces.
     compressed: Vec<u8>,
+    /// Room for a whole block, made for the first one and never cleared.
     block: Vec<u8>,
+    /// How much of the room the block takes, once it is decompressed.
+    size: Option<usize>,
     given: usize,
 }
 
@@ -436,20 +439,19 @@ impl Lz4 {
         taken
     }
 
-    fn decompress(&mut self) -> Result<(), DecodeError> {
-        self.block.resize(LZ4_BLOCK_BYTES, 0);
-        let size = lz4_flex::block::decompress_into(&self.compressed[4..], &mut self.block)
-            .map_err(|err| DecodeError::Damaged { format: Format::Lz4, detail: err.to_string() })?;
-        self.block.truncate(size);
-        Ok(())
+    fn decompress(&mut self) -> Result<usize, DecodeError> {
+        if self.block.is_empty() {
+            self.block = vec![0; LZ4_BLOCK_BYTES];
+        }
+        lz4_flex::block::decompress_into(&self.compressed[4..], &mut self.block)
+            .map_err(|err| DecodeError::Damaged { format: Format::Lz4, detail: err.to_string() })
     }
 }
 
 impl Engine for Lz4 {
     fn begin(&mut self) -> Result<(), DecodeError> {
         self.compressed.clear();
-        self.block.clear();
-        self.given = 0;
+        (self.size, self.given) = (None, 0);
         Ok(())
     }
 
@@ -466,14 +468,19 @@ impl Engine for Lz4 {
                 return Ok(Step { taken, given: 0, frame_ended: false });
             }
         }
-        if self.block.is_empty() {
-            self.decompress()?;
-        }
-        let rest = &self.block[self.given..];
+        let size = match self.size {
+            Some(size) => size,
+            None => {
+                let size = self.decompress()?;
+                self.size = Some(size);
+                size
+            }
+        };
+        let rest = &self.block[self.given..size];
         let given = rest.len().min(output.len());
         output[..given].copy_from_slice(&rest[..given]);
         self.given += given;
-        Ok(Step { taken, given, frame_ended: self.given == self.block.len() })
+        Ok(Step { taken, given, frame_ended: self.given == size })
     }
 }
 
@@ -489,8 +496,8 @@ mod tests {
         let (tool, args): (&str, &[&str]) = match format {
             Format::None => return bytes.to_vec(),
             Format::Gzip => ("gzip", &["-c"]),
-            Format::Xz => ("xz", &["-c"]),
-            Format::Lzma => ("xz", &["-c", "--format=lzma"]),
+            Format::Xz => ("xz", &["-1", "-c"]),
+            Format::Lzma => ("xz", &["-1", "-c", "--format=lzma"]),
             Format::Zstd => ("zstd", &["-c", "-q", "--check"]),
             Format::Lz4 => ("lz4", &["-l", "-c", "-q"]),
             Format::Bzip2 => unreachable!("not read"),
@@ -533,9 +540,12 @@ mod tests {
 
     #[test]
     fn what_the_tools_write_is_read() {
-        for size in [0, 1, 4096, 300_000, (8 << 20) + 5] {
+        // One byte more than a block of lz4, and several for the others.
+        let rows: [(usize, &[Format]); 4] =
+            [(0, &COMPRESSED), (1, &COMPRESSED), (700_000, &COMPRESSED), ((8 << 20) + 1, &[Format::Lz4])];
+        for (size, formats) in rows {
             let bytes = sample(size);
-            for format in COMPRESSED {
+            for &format in formats {
                 let packed = compressed(format, &bytes);
                 assert_eq!(Format::sniff(&packed), format);
                 assert!(all(format, &packed, size as u64).expect("reads") == bytes, "{format} {size}");
@@ -624,6 +634,14 @@ mod tests {
         assert_eq!(error(Format::Zstd, &skippable.repeat(1000)), DecodeError::Truncated(Format::Zstd));
         let real = compressed(Format::Zstd, b"hello");
         assert_eq!(all(Format::Zstd, &[&skippable[..], &real, &skippable].concat(), 9).expect("reads"), b"hello");
+    }
+
+    #[test]
+    fn e10_a_million_frames_end() {
+        let empty = compressed(Format::Zstd, b"");
+        assert_eq!(all(Format::Zstd, &empty.repeat(1_000_000), 10).expect("reads"), b"");
+        let empty = compressed(Format::Gzip, b"");
+        assert_eq!(all(Format::Gzip, &empty.repeat(50_000), 10).expect("reads"), b"");
     }
 
     #[test]
