@@ -29,7 +29,8 @@ pub struct Package {
     pub installed_bytes: u64,
     /// The name and version of the source it was built from.
     pub source: String,
-    /// How ordinary it is: a lower one is preferred among several that offer the same (Debian's Priority).
+    /// How ordinary it is: a lower one is preferred among several that offer the same (Debian: essential, protected, then
+    /// by Priority), and below [`ORDINARY_RANK`] it is part of every system.
     pub rank: u8,
     /// What must be there too. For a package of a solved plan this has served its purpose and is empty in a lockfile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -71,7 +72,7 @@ impl fmt::Display for Location {
 }
 
 /// How a version is compared with the one that a constraint names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Op {
     /// Strictly earlier: `<<`.
     #[serde(rename = "<<")]
@@ -115,7 +116,7 @@ impl Op {
 }
 
 /// A name, possibly with a range of versions and an architecture.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Constraint {
     /// A package or something that packages provide.
     pub name: String,
@@ -170,10 +171,58 @@ pub struct Capability {
     pub version: Option<String>,
 }
 
+/// What a package has to do with others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Relations {
+    /// What must be there too.
+    pub requires: Vec<Requirement>,
+    /// What should be there too.
+    pub recommends: Vec<Requirement>,
+    /// What might be there too; never a reason to install something.
+    pub suggests: Vec<Requirement>,
+    /// What it offers besides its own name.
+    pub provides: Vec<Capability>,
+    /// What must not be there.
+    pub conflicts: Vec<Constraint>,
+}
+
+/// An entry of an index that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the entry of `{package}` in repository `{repo}` cannot be used: {flaw}")]
+pub struct Refusal {
+    /// The package.
+    pub package: String,
+    /// The repository, as shown to people.
+    pub repo: String,
+    /// What is wrong with it.
+    pub flaw: Flaw,
+}
+
+/// What is wrong with an entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// A field that must be there is not.
+    #[error("it has no field `{0}`")]
+    Missing(&'static str),
+    /// A field holds something else than its format allows.
+    #[error("its field `{field}` is `{}`, wanted {wanted}", .found.escape_debug())]
+    Malformed {
+        /// The field.
+        field: &'static str,
+        /// What it holds, shortened.
+        found: String,
+        /// What it should hold.
+        wanted: &'static str,
+    },
+}
+
+/// Packages below this rank are never removed by their distribution's own tool (Debian's Essential and Protected).
+pub const ORDINARY_RANK: u8 = 24;
+
 /// The number of a package in a [`Catalog`].
 pub type PackageId = u32;
 
-/// All packages of some repositories, as the solver sees them. Packages are parsed when first asked for.
+/// All packages of some repositories for one architecture, as the solver sees them. Entries are parsed when first asked for.
 pub trait Catalog: Sync {
     /// Returns how many packages there are; ids are below this.
     fn len(&self) -> usize;
@@ -183,18 +232,49 @@ pub trait Catalog: Sync {
         self.len() == 0
     }
 
-    /// Returns a package.
-    fn package(&self, id: PackageId) -> &Package;
+    /// Returns the repositories as shown to people, in order of priority.
+    fn repos(&self) -> Vec<&str>;
 
-    /// Returns the packages of this name, best candidate first (repository priority, then version).
+    /// Returns the name of a package.
+    fn name(&self, id: PackageId) -> &str;
+
+    /// Returns the version of a package.
+    fn version(&self, id: PackageId) -> &str;
+
+    /// Returns the repository of a package, as shown to people.
+    fn repo(&self, id: PackageId) -> &str;
+
+    /// Returns how ordinary a package is: a lower one is preferred among several that offer the same.
+    fn rank(&self, id: PackageId) -> u8;
+
+    /// Returns what a package has to do with others, or why its entry cannot be used.
+    fn relations(&self, id: PackageId) -> Result<&Relations, &Refusal>;
+
+    /// Returns a whole package, or why its entry cannot be used.
+    fn package(&self, id: PackageId) -> Result<Package, Refusal>;
+
+    /// Returns the packages of this name, best candidate first.
     fn named(&self, name: &str) -> &[PackageId];
 
-    /// Returns the packages that provide this name by a capability, in the order of the index.
+    /// Returns the packages that offer this name by a capability, in the order of the indexes.
     fn providers(&self, name: &str) -> &[PackageId];
+
+    /// Tells whether a package meets a constraint, by its name or by a capability.
+    fn meets(&self, id: PackageId, constraint: &Constraint) -> bool;
+
+    /// Orders two packages of equal rank that offer the same; the lesser one is preferred.
+    fn tie_break(&self, a: PackageId, b: PackageId) -> Ordering;
 
     /// Compares two versions as the family does.
     fn compare(&self, a: &str, b: &str) -> Ordering;
 
-    /// Returns all package names, for suggestions.
+    /// Returns all package names, in any order, for suggestions.
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
+
+    /// Returns all packages that meet a constraint, those of its very name first.
+    fn offers(&self, constraint: &Constraint) -> Vec<PackageId> {
+        let named = self.named(&constraint.name);
+        let others = self.providers(&constraint.name).iter().filter(|id| !named.contains(id));
+        named.iter().chain(others).copied().filter(|&id| self.meets(id, constraint)).collect()
+    }
 }

@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for Sha256 {
 }
 
 /// Collects a digest piece by piece.
-#[derive(Default, Clone)]
+#[derive(Debug, Default, Clone)]
 pub struct Hasher(sha2::Sha256);
 
 impl Hasher {

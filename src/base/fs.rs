@@ -17,6 +17,12 @@ pub struct FileError {
     pub source: io::Error,
 }
 
+impl super::error::Diagnostic for FileError {
+    fn kind(&self) -> super::error::ErrorKind {
+        super::error::ErrorKind::Unavailable
+    }
+}
+
 impl FileError {
     /// Returns a function for `map_err`.
     pub fn on(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

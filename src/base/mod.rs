@@ -1,8 +1,10 @@
-//! What every rank may use: digests, errors, file access with the path in the error, globs, limits, sizes.
+//! What every rank may use: digests, errors, file access with the path in the error, globs, limits, sizes, words about trust.
 
+pub mod date;
 pub mod digest;
 pub mod error;
 pub mod fs;
 pub mod glob;
 pub mod limit;
 pub mod size;
+pub mod trust;

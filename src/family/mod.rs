@@ -3,48 +3,13 @@
 //! A family opens no socket and knows no path of the host: it parses bytes that it is given.
 
 pub mod deb;
+pub mod door;
 
 use std::cmp::Ordering;
 use std::io::Read;
 
-use crate::tree::{Meta, TreePath};
-
-/// What a package's payload holds at a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MemberKind {
-    /// A directory.
-    Dir,
-    /// A regular file of this size in bytes; its content follows.
-    File(u64),
-    /// A symbolic link with its text.
-    Symlink(Vec<u8>),
-    /// A hard link to an earlier member.
-    Hardlink(TreePath),
-    /// A device node.
-    Device {
-        /// Block device, else character device.
-        block: bool,
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
-    /// A named pipe.
-    Fifo,
-}
-
-/// One member of a payload, before any decision about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// Where it belongs, `..` and the like already refused.
-    pub path: TreePath,
-    /// Permissions, owner and time.
-    pub meta: Meta,
-    /// What it is.
-    pub kind: MemberKind,
-    /// File capabilities in the text form of `getcap`, which newc cannot hold: reported.
-    pub capabilities: Option<String>,
-}
+use crate::package::Package;
+pub use crate::tree::member::{Member, MemberKind};
 
 /// A payload cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +17,16 @@ pub enum ReadError {
     /// The bytes are not what the format says. Holds what was expected and found.
     #[error("{0}")]
     Format(String),
+    /// The package is not the one that the signed metadata describe.
+    #[error("the {field} in the package is `{found}`, and the repository says `{wanted}`")]
+    Mismatch {
+        /// Name, version or architecture.
+        field: &'static str,
+        /// What the metadata say.
+        wanted: String,
+        /// What the package says.
+        found: String,
+    },
     /// A compression or feature that this program does not read.
     #[error("{0} is not supported")]
     Unsupported(String),
@@ -87,4 +62,7 @@ pub trait Family: Sync {
 
     /// Reads the payload of a package file in one pass, in archive order.
     fn read(&self, package_file: &mut dyn Read, visit: &mut Visit<'_>) -> Result<(), ReadError>;
+
+    /// Like [`Family::read`], but refuses a file that does not say itself that it is `package`, before anything is visited.
+    fn read_as(&self, package: &Package, package_file: &mut dyn Read, visit: &mut Visit<'_>) -> Result<(), ReadError>;
 }

@@ -1,3 +1,12 @@
 //! File formats, knowing nothing of packages or trees: bytes in, values out, and back.
 
+pub mod ar;
+pub mod capability;
 pub mod compress;
+pub mod elf;
+pub mod hwdb;
+pub mod ldcache;
+pub mod modindex;
+pub mod module;
+pub mod newc;
+pub mod tar;

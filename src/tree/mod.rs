@@ -4,6 +4,7 @@
 //! (`tree::disk` writes one out). Hard links are files that share one [`Content`].
 
 pub mod disk;
+pub mod member;
 mod path;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,9 @@
 //! Compression: the only door to the compression crates.
 
+pub mod decode;
+pub mod encode;
+pub mod member;
+
 use std::fmt;
 use std::str::FromStr;
 

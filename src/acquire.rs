@@ -1,0 +1,444 @@
+//! Repositories and package files: found, fetched and verified. Behind it, every byte is one that a signature covers.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use std::time::SystemTime;
+//! use mkinitrd_pkg::acquire::{self, World};
+//! use mkinitrd_pkg::family::deb::sources;
+//! use mkinitrd_pkg::host::apt;
+//! use mkinitrd_pkg::report::Silent;
+//! use mkinitrd_pkg::store::Store;
+//! use mkinitrd_pkg::store::fetch::{Fetcher, Patience};
+//!
+//! let components = vec!["main".to_owned()];
+//! // Where from: `--repo` values, a mirror, or the machine's own sources.
+//! let mut specs = sources::parse_repo("/srv/repo", "trixie", &components, "amd64", Path::new("/"))?;
+//! let own = acquire::host_sources(Path::new("/"), "debian", "trixie", &components, "amd64")?;
+//! specs.extend(own.map(|own| own.specs).unwrap_or_default());
+//!
+//! let store = Store::open(Path::new("/var/cache/mkinitrd-pkg"));
+//! let fetcher = Fetcher::new(false, Patience::default(), |name| std::env::var(name).ok())?;
+//! let world = World::new(&store, &fetcher, Path::new("/"), "debian", SystemTime::now(), &Silent);
+//!
+//! let repositories = acquire::repositories(&specs, &world)?;
+//! for index in repositories.iter().flat_map(|repository| &repository.indexes) {
+//!     // index.bytes is a verified `Packages`; index.label and index.base go to its parser.
+//! }
+//! let packages: Vec<mkinitrd_pkg::package::Package> = Vec::new(); // what the plan chose
+//! for blob in acquire::acquire(&packages.iter().collect::<Vec<_>>(), &world)? {
+//!     let mut reader = blob.open();
+//!     // … Family::read(&mut reader, …), then:
+//!     reader.finish()?;
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::SystemTime;
+
+use crate::base::date::Seconds;
+use crate::base::digest::Sha256;
+use crate::base::error::{Diagnostic, ErrorKind};
+use crate::base::fs::FileError;
+use crate::base::trust::{KeyRef, Seen, SignedBy, Signer, hide_password};
+use crate::family::deb::refusal;
+use crate::family::deb::repository::{self, Options, Repository};
+use crate::family::deb::sources::{self, RepoSpec, Sources};
+use crate::family::door::{Door, DoorError};
+use crate::host::apt;
+use crate::package::{Location, Package};
+use crate::report::{Event, Reporter, Stage};
+use crate::store::fetch::{FetchError, Fetcher};
+use crate::store::keyring::{Keyring, KeyringError, SignatureError};
+use crate::store::{self, Store, Stored, Unusable, VerifiedReader};
+
+/// Downloads at the same time. More do not make a mirror faster, and annoy it.
+const JOBS: usize = 6;
+
+/// Something cannot be had, or not be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A repository cannot be used.
+    #[error(transparent)]
+    Repository(#[from] refusal::Error),
+    /// The machine's own sources cannot be read.
+    #[error("cannot read the package sources of this machine")]
+    Sources(#[source] FileError),
+    /// A package file cannot be fetched.
+    #[error("cannot get the package `{package}`")]
+    Package {
+        /// Name and version.
+        package: String,
+        /// Why.
+        #[source]
+        source: FetchError,
+    },
+    /// The file of a local repository is not the one that its index lists.
+    #[error("the file of `{package}` is not the one that the index lists")]
+    Differs {
+        /// Name and version.
+        package: String,
+        /// The file.
+        path: PathBuf,
+        /// The digest listed.
+        wanted: Sha256,
+    },
+    /// The file of a local repository is not there, or no file.
+    #[error("the file of `{package}` is not there")]
+    Absent {
+        /// Name and version.
+        package: String,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Diagnostic for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Repository(err) => err.kind(),
+            Error::Sources(_) => ErrorKind::Host,
+            Error::Package { source, .. } => source.kind(),
+            Error::Differs { .. } => ErrorKind::Untrusted,
+            Error::Absent { .. } => ErrorKind::Unavailable,
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        match self {
+            Error::Repository(err) => err.place(),
+            Error::Differs { path, .. } | Error::Absent { path, .. } => Some(path.display().to_string()),
+            Error::Sources(_) | Error::Package { .. } => None,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Error::Repository(err) => err.hints(),
+            Error::Package { source, .. } if source.is_absent() => {
+                vec!["the mirror has a newer version: run again to read its indexes anew".to_owned()]
+            }
+            Error::Package { source, .. } => source.hints(),
+            Error::Differs { .. } | Error::Absent { .. } => vec!["make the index of the repository anew".to_owned()],
+            Error::Sources(_) => vec!["name a mirror with `--mirror URL`".to_owned()],
+        }
+    }
+}
+
+/// All that fetching and verifying needs of the machine.
+pub struct World<'a> {
+    store: &'a Store,
+    fetcher: &'a Fetcher,
+    root: PathBuf,
+    distro: String,
+    now: SystemTime,
+    reporter: &'a dyn Reporter,
+    /// Whether signatures are checked (default); `--no-verify` clears it.
+    pub verify: bool,
+    default_keys: OnceLock<Keyring>,
+}
+
+impl<'a> World<'a> {
+    /// Returns the world of a machine whose root is `root`, building for `distro` (`debian`), at the time `now`.
+    pub fn new(
+        store: &'a Store,
+        fetcher: &'a Fetcher,
+        root: &Path,
+        distro: &str,
+        now: SystemTime,
+        reporter: &'a dyn Reporter,
+    ) -> Self {
+        Self {
+            store,
+            fetcher,
+            root: root.to_owned(),
+            distro: distro.to_owned(),
+            now,
+            reporter,
+            verify: true,
+            default_keys: OnceLock::new(),
+        }
+    }
+
+    fn warning(&self, message: &str) {
+        self.reporter.event(&Event::Warning { stage: Stage::Acquire, message });
+    }
+
+    fn detail(&self, message: &str) {
+        self.reporter.event(&Event::Detail { stage: Stage::Acquire, message });
+    }
+
+    fn options(&self) -> Options {
+        let since = self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = Seconds::try_from(since.as_secs()).unwrap_or(Seconds::MAX);
+        Options { verify: self.verify, offline: self.fetcher.is_offline(), now }
+    }
+
+    /// The keys that the machine trusts for every repository, and the distribution's archive keys if it has them.
+    fn default_keys(&self) -> &Keyring {
+        self.default_keys.get_or_init(|| {
+            let mut keyring = Keyring::new();
+            let trusted = apt::trusted_keyrings(&self.root).unwrap_or_default();
+            for path in apt::archive_keyrings(&self.root, &self.distro).into_iter().chain(trusted) {
+                if let Err(err) = keyring.add_file(&self.root, &path) {
+                    self.warning(&format!("the keyring `{}` is passed over: {err}", path.display()));
+                }
+            }
+            keyring
+        })
+    }
+
+    /// The keys that may sign a repository, and only those.
+    fn keyring(&self, signed_by: &SignedBy) -> Result<Keyring, KeyringError> {
+        let mut keyring = Keyring::new();
+        if signed_by.keys.is_empty() {
+            keyring.append(self.default_keys());
+        }
+        for key in &signed_by.keys {
+            match key {
+                KeyRef::File(path) => match keyring.add_file(&self.root, path) {
+                    // Sources of another machine's kind: the keys that we carry are the same.
+                    Err(KeyringError::File(err)) if signed_by.shipped && err.is_absent() => {}
+                    outcome => outcome?,
+                },
+                KeyRef::Fingerprint(fingerprint) => keyring.append(&self.default_keys().only(fingerprint)?),
+                KeyRef::Block(text) => keyring.add(text.as_bytes(), "the key in the sources file")?,
+            }
+        }
+        Ok(keyring)
+    }
+}
+
+impl Door for World<'_> {
+    fn fetch(&self, from: &Location, size_bytes_max: u64) -> Result<Option<Vec<u8>>, DoorError> {
+        match self.fetcher.fetch(from, size_bytes_max) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(err) if err.is_absent() => Ok(None),
+            Err(err) => Err(DoorError::new(err)),
+        }
+    }
+
+    fn fetch_exact(&self, from: &Location, sha256: &Sha256, size_bytes: u64) -> Result<Option<Vec<u8>>, DoorError> {
+        let incoming = Store::none().incoming().map_err(|err| DoorError::new(FetchError::from(err)))?;
+        match self.fetcher.fetch_exact(from, sha256, size_bytes, incoming) {
+            Ok(stored) => stored
+                .read()
+                .map(Some)
+                .map_err(|err| DoorError::new(FetchError::from(FileError::on("read", "a temporary file")(err)))),
+            Err(err) if err.is_absent() => Ok(None),
+            Err(err) => {
+                let differs = matches!(err, FetchError::Differs { .. } | FetchError::Large { .. } | FetchError::Short { .. });
+                Err(DoorError { error: Box::new(err), differs })
+            }
+        }
+    }
+
+    fn cached(&self, sha256: &Sha256) -> Option<Vec<u8>> {
+        self.store.get(sha256)?.read().ok()
+    }
+
+    fn keep(&self, sha256: &Sha256, bytes: &[u8]) {
+        self.store.keep(sha256, bytes);
+    }
+
+    fn verify(&self, signed_by: &SignedBy, data: &[u8], signature: &[u8]) -> Result<Signer, DoorError> {
+        let mut keyring = self.keyring(signed_by).map_err(DoorError::new)?;
+        match keyring.verify(data, signature, self.now) {
+            Err(SignatureError::UnknownKey { .. } | SignatureError::Expired { .. }) if signed_by.shipped => {
+                keyring.append(&Keyring::shipped());
+                keyring.verify(data, signature, self.now).map_err(DoorError::new)
+            }
+            verdict => verdict.map_err(DoorError::new),
+        }
+    }
+
+    fn seen(&self, repository: &str) -> Option<Seen> {
+        self.store.seen(repository)
+    }
+
+    fn remember(&self, seen: &Seen) {
+        if let Err(err) = self.store.remember(seen) {
+            self.warning(&format!("what was seen of `{}` is not remembered: {err}", seen.repository));
+        }
+    }
+
+    fn names(&self, dir: &Path) -> Vec<String> {
+        let paths = crate::base::fs::list(dir).unwrap_or_default();
+        paths.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect()
+    }
+
+    fn warn(&self, message: &str) {
+        self.warning(message);
+    }
+}
+
+/// Returns the machine's own sources for a release of `distro`; `None` if the machine runs another distribution.
+pub fn host_sources(
+    root: &Path,
+    distro: &str,
+    release: &str,
+    components: &[String],
+    arch: &str,
+) -> Result<Option<Sources>, Error> {
+    let Some(os) = apt::os_release(root).map_err(Error::Sources)?.filter(|os| os.id == distro) else { return Ok(None) };
+    let mut all = Sources::default();
+    for (path, text) in apt::sources(root).map_err(Error::Sources)? {
+        all.append(sources::parse(&path, &text, arch));
+    }
+    Ok(Some(sources::for_release(all, os.codename.as_deref().unwrap_or(release), release, components)))
+}
+
+/// Opens repositories, several at a time: the result is in the order of `specs`.
+pub fn repositories(specs: &[RepoSpec], world: &World<'_>) -> Result<Vec<Repository>, Error> {
+    if let Some(warning) = world.store.warning() {
+        world.warning(warning);
+    }
+    if !world.verify && !specs.is_empty() {
+        world.warning("signatures are not verified: `--no-verify` was given");
+    }
+    for spec in specs.iter().filter(|spec| spec.trusted && world.verify) {
+        world.warning(&format!("`trusted=yes` at {} does not count: only `--no-verify` skips signatures", spec.source));
+    }
+    let options = world.options();
+    let open = |spec: &RepoSpec| {
+        let repository = repository::open(spec, world, &options)?;
+        match &repository.signer {
+            Some(signer) => world.detail(&format!("`{spec}` was signed by {} of {}", signer.fingerprint, signer.file)),
+            None => world.detail(&format!("`{spec}` was taken without a signature")),
+        }
+        Ok(repository)
+    };
+    in_parallel(specs, open, |_, _| {})
+}
+
+/// Where the bytes of a package were found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// In our own cache.
+    Cache,
+    /// Among the packages that apt downloaded.
+    HostCache(PathBuf),
+    /// In a local repository.
+    Local(PathBuf),
+    /// On a mirror.
+    Mirror(String),
+}
+
+/// A package file, verified.
+#[derive(Debug, Clone)]
+pub struct Blob {
+    /// Its digest.
+    pub sha256: Sha256,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// Where it was found.
+    pub origin: Origin,
+    stored: Stored,
+}
+
+impl Blob {
+    /// Returns a reader from its first byte on. It hashes what it gives: call [`VerifiedReader::finish`] when done with it,
+    /// before anything that was read is relied upon.
+    pub fn open(&self) -> VerifiedReader {
+        self.stored.open()
+    }
+
+    /// Returns where it lies on this machine, if it has a name.
+    pub fn path(&self) -> Option<&Path> {
+        self.stored.path.as_deref()
+    }
+}
+
+/// Gets the files of packages, in their order: from the cache, from apt's, from a local repository, from the mirror.
+pub fn acquire(wanted: &[&Package], world: &World<'_>) -> Result<Vec<Blob>, Error> {
+    // Each file stays open until it is unpacked: what was verified is what is read.
+    store::allow_open_files(wanted.len() as u64 + 256);
+    let total_bytes = wanted.iter().map(|package| package.size_bytes).sum::<u64>();
+    let done_bytes = std::sync::atomic::AtomicU64::new(0);
+    in_parallel(
+        wanted,
+        |package| get(package, world),
+        |package, _| {
+            let done = done_bytes.fetch_add(package.size_bytes, Ordering::Relaxed) + package.size_bytes;
+            let item = package.name.as_str();
+            world.reporter.event(&Event::Progress { stage: Stage::Acquire, done, total: total_bytes, item });
+        },
+    )
+}
+
+fn get(package: &Package, world: &World<'_>) -> Result<Blob, Error> {
+    let blob = |stored: Stored, origin| Blob { sha256: stored.sha256, size_bytes: stored.size_bytes, origin, stored };
+    let failed = |source| Error::Package { package: package.to_string(), source };
+    if let Some(stored) = world.store.get(&package.sha256).filter(|stored| stored.size_bytes == package.size_bytes) {
+        return Ok(blob(stored, Origin::Cache));
+    }
+    let archived = apt::archived(&world.root, package);
+    match store::open_verified(&archived, &package.sha256, Some(package.size_bytes)) {
+        Ok(stored) => return Ok(blob(stored, Origin::HostCache(archived))),
+        Err(Unusable::Differs) => world.detail(&format!("`{}` is not the file that the index lists", archived.display())),
+        Err(Unusable::Absent | Unusable::NotAFile) => {}
+    }
+    match &package.location {
+        Location::File(path) => {
+            // Pools of links are usual in local repositories; what they lead to is verified.
+            let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+            match store::open_verified(&real, &package.sha256, Some(package.size_bytes)) {
+                Ok(stored) => Ok(blob(stored, Origin::Local(path.clone()))),
+                Err(Unusable::Differs) => {
+                    Err(Error::Differs { package: package.to_string(), path: path.clone(), wanted: package.sha256 })
+                }
+                Err(Unusable::Absent | Unusable::NotAFile) => {
+                    Err(Error::Absent { package: package.to_string(), path: path.clone() })
+                }
+            }
+        }
+        Location::Url(url) => {
+            let incoming = world.store.incoming().map_err(|err| failed(err.into()))?;
+            let fetched = world.fetcher.fetch_exact(&package.location, &package.sha256, package.size_bytes, incoming);
+            Ok(blob(fetched.map_err(failed)?, Origin::Mirror(hide_password(url))))
+        }
+    }
+}
+
+/// Returns where the file of a package lies on this machine, if it does. Nothing is fetched, and nothing verified but the size.
+pub fn locate(package: &Package, world: &World<'_>) -> Option<PathBuf> {
+    let right = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == package.size_bytes);
+    let local = match &package.location {
+        Location::File(path) => Some(path.clone()),
+        Location::Url(_) => None,
+    };
+    let archived = apt::archived(&world.root, package);
+    let cached = world.store.locate(&package.sha256, package.size_bytes);
+    local.filter(|path| right(path)).or(cached).or_else(|| right(&archived).then_some(archived))
+}
+
+/// Does `work` for every item on a few threads. After a failure nothing new is begun; the first failure in order is returned.
+fn in_parallel<T: Sync, U: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<U, Error> + Sync,
+    done: impl Fn(&T, &U) + Sync,
+) -> Result<Vec<U>, Error> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let results = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..JOBS.min(items.len()) {
+            scope.spawn(|| {
+                while !failed.load(Ordering::Relaxed) {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(at) else { break };
+                    let result = work(item);
+                    match &result {
+                        Ok(value) => done(item, value),
+                        Err(_) => failed.store(true, Ordering::Relaxed),
+                    }
+                    results.lock().expect("invariant: no thread panics with the lock").push((at, result));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().expect("invariant: no thread panics with the lock");
+    results.sort_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
+}

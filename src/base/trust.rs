@@ -1,0 +1,76 @@
+//! Words about trust that families and the store share: who may sign, who signed, what was seen before.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::date::Seconds;
+use super::digest::Sha256;
+
+/// A key that may sign a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyRef {
+    /// All certificates of a file.
+    File(PathBuf),
+    /// A certificate, or a subkey, among those that the machine trusts for repositories; 40 or 64 hexadecimal digits.
+    Fingerprint(String),
+    /// An armoured block that stood in the sources file itself.
+    Block(String),
+}
+
+/// Which keys may sign a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SignedBy {
+    /// The keys named; none means those that the machine trusts for every repository.
+    pub keys: Vec<KeyRef>,
+    /// Whether the archive keys of the distribution that we carry may stand in where the machine's do not know the signer.
+    pub shipped: bool,
+}
+
+/// Who made a good signature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signer {
+    /// Fingerprint of the certificate, upper-case hexadecimal.
+    pub fingerprint: String,
+    /// Fingerprint of the key in it that signed.
+    pub key: String,
+    /// The file that the certificate came from.
+    pub file: String,
+}
+
+/// The newest verified release file of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Address and suite, for people who look.
+    pub repository: String,
+    /// Its `Date`.
+    pub date: Seconds,
+    /// Digest of the text that was signed.
+    pub text: Sha256,
+    /// When it was fetched.
+    pub fetched: Seconds,
+    /// The files that it came in, by name (`InRelease`, or `Release` and `Release.gpg`), in the store.
+    pub files: Vec<(String, Sha256)>,
+}
+
+/// Returns a URL without the user and password that it may carry, for messages.
+pub fn hide_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest[..end].rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://***@{host}{}", &rest[end..]),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c11_passwords_are_not_shown() {
+        assert_eq!(hide_password("http://me:secret@host/a@b"), "http://***@host/a@b");
+        assert_eq!(hide_password("http://host/a"), "http://host/a");
+        assert_eq!(hide_password("/a/b"), "/a/b");
+    }
+}

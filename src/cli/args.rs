@@ -1,0 +1,279 @@
+//! The command line: what can be typed. The only door to clap.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Make an initrd out of distribution packages.
+///
+/// Without a command, build an initrd for this host's distribution and its running kernel.
+#[derive(Debug, Parser)]
+#[command(name = "mkinitrd-pkg", version, max_term_width = 110, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What holds for all commands.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Tell more: once for details, twice for everything.
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+    /// Tell only warnings and errors.
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub quiet: bool,
+    /// Print machine-readable output: one JSON document for a query, one JSON object a line for events.
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+    /// Colour the messages.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN", help_heading = "Global options")]
+    pub color: Color,
+    /// Read a configuration file after all drop-ins (may be repeated).
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub config: Vec<PathBuf>,
+    /// Look for drop-ins below this directory instead of `/`.
+    #[arg(long, global = true, value_name = "DIR", default_value = "/", help_heading = "Global options")]
+    pub config_root: PathBuf,
+    /// Keep the cache in this directory instead of /var/cache/mkinitrd-pkg (root) or ~/.cache/mkinitrd-pkg.
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub cache: Option<PathBuf>,
+    /// Treat warnings as errors.
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub strict: bool,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build an initrd.
+    Build(Box<Build>),
+    /// Show the packages that a build would take, where they come from and why.
+    Plan(Box<PlanArgs>),
+    /// List what is in an image, whoever made it.
+    Ls(Ls),
+    /// Unpack an image into a directory that is absent or empty.
+    Unpack(Unpack),
+    /// List the profiles, or show one fully merged with the origin of every value.
+    Profiles(Profiles),
+    /// Empty the cache.
+    Clean(Clean),
+    /// Generate man pages or shell completions.
+    #[command(name = "_generate", hide = true)]
+    Generate(Generate),
+}
+
+/// What is to be built, for `build` and `plan`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Target {
+    /// The distribution, a profile's name [default: this host's].
+    #[arg(long, value_name = "NAME", help_heading = "Target")]
+    pub distro: Option<String>,
+    /// The release of the distribution [default: this host's].
+    #[arg(long, value_name = "NAME", help_heading = "Target")]
+    pub release: Option<String>,
+    /// The architecture, in the distribution's word or the kernel's [default: this host's].
+    #[arg(long, value_name = "ARCH", help_heading = "Target")]
+    pub arch: Option<String>,
+    /// Switch a feature on (may be repeated).
+    #[arg(long, value_name = "FEATURE", help_heading = "Target")]
+    pub with: Vec<String>,
+    /// Switch a feature off (may be repeated).
+    #[arg(long, value_name = "FEATURE", help_heading = "Target")]
+    pub without: Vec<String>,
+    /// Add a package: `NAME`, `NAME=VERSION` or `A | B` (may be repeated).
+    #[arg(short, long, value_name = "PACKAGE", help_heading = "Target")]
+    pub package: Vec<String>,
+    /// Take the packages that others recommend, too.
+    #[arg(long, help_heading = "Target")]
+    pub recommends: bool,
+}
+
+/// Where packages come from, for `build` and `plan`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Sources {
+    /// A repository: `URI [SUITE COMPONENT…]`, a directory, or a single index file; http, https, file: or a path (may be repeated).
+    #[arg(long, value_name = "REPO", help_heading = "Packages from")]
+    pub repo: Vec<String>,
+    /// A mirror of the distribution.
+    #[arg(long, value_name = "URL", help_heading = "Packages from")]
+    pub mirror: Option<String>,
+    /// A keyring for `--repo` and `--mirror` (may be repeated) [default: the distribution's keys].
+    #[arg(long, value_name = "FILE", help_heading = "Packages from")]
+    pub keyring: Vec<PathBuf>,
+    /// Use no network: only the caches.
+    #[arg(long, help_heading = "Packages from")]
+    pub offline: bool,
+    /// Do not check signatures. Everything that is made says so.
+    #[arg(long, help_heading = "Packages from")]
+    pub no_verify: bool,
+    /// Take the packages from this lockfile instead of solving.
+    #[arg(long, value_name = "FILE", help_heading = "Packages from")]
+    pub locked: Option<PathBuf>,
+}
+
+/// Options of `build`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Build {
+    /// What to build.
+    #[command(flatten)]
+    pub target: Target,
+    /// Where packages come from.
+    #[command(flatten)]
+    pub sources: Sources,
+    /// The kernel version [default: the running kernel's, or that of the kernel package].
+    #[arg(short, long, value_name = "VERSION", help_heading = "Kernel")]
+    pub kernel_version: Option<String>,
+    /// Take the modules from this kernel package [default: the profile's].
+    #[arg(long, value_name = "PACKAGE", help_heading = "Kernel", conflicts_with = "modules_dir")]
+    pub kernel_package: Option<String>,
+    /// Take the modules from this directory, as /usr/lib/modules/VERSION.
+    #[arg(long, value_name = "DIR", help_heading = "Kernel")]
+    pub modules_dir: Option<PathBuf>,
+    /// Add a kernel module or a pattern of modules (may be repeated).
+    #[arg(short, long, value_name = "MODULE", help_heading = "Kernel")]
+    pub module: Vec<String>,
+    /// Build for any machine, with the modules of a kernel package.
+    #[arg(long, help_heading = "Kernel")]
+    pub generic: bool,
+    /// Where to write the image [default: initrd-VERSION.img].
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub output: Option<PathBuf>,
+    /// The form of the output.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Output")]
+    pub format: Format,
+    /// Compression of the base segment: zstd, xz, gzip, lz4, none, with a level as in `zstd:9`.
+    #[arg(long, value_name = "FORMAT[:LEVEL]", help_heading = "Output")]
+    pub compress: Option<String>,
+    /// Write the manifest beside the image, too, with the list of what was left out and by which rule.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub manifest: Option<PathBuf>,
+    /// The permissions of the image, octal.
+    #[arg(long, value_name = "MODE", default_value = "0600", help_heading = "Output")]
+    pub mode: String,
+    /// Lay a file or directory of this host into the image (may be repeated).
+    #[arg(long, value_name = "HOST:PATH", help_heading = "Output")]
+    pub include: Vec<String>,
+    /// Stop after a stage and write its tree to `--root`.
+    #[arg(long, value_enum, value_name = "STAGE", requires = "root", help_heading = "Output")]
+    pub stop_after: Option<StopAfter>,
+    /// The directory for `--stop-after`.
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub root: Option<PathBuf>,
+    /// How many threads to use [default: one a processor].
+    #[arg(short = 'j', long, value_name = "N", help_heading = "Output")]
+    pub threads: Option<usize>,
+}
+
+/// Forms of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// An initrd: compressed cpio segments.
+    #[default]
+    Cpio,
+    /// A directory.
+    Dir,
+}
+
+/// Stages that leave a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StopAfter {
+    /// Payloads, unpruned.
+    Unpack,
+    /// What is kept.
+    Prune,
+    /// With kernel modules.
+    Modules,
+    /// With what scripts would have done: the whole image.
+    Finalize,
+}
+
+/// Options of `plan`.
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs {
+    /// What to build.
+    #[command(flatten)]
+    pub target: Target,
+    /// Where packages come from.
+    #[command(flatten)]
+    pub sources: Sources,
+    /// Take only the packages named with `--package`, nothing from the profile.
+    #[arg(long, help_heading = "Target")]
+    pub bare: bool,
+    /// Write the plan to this lockfile, for `--locked`.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub lock: Option<PathBuf>,
+}
+
+/// Options of `ls`.
+#[derive(Debug, Clone, Args)]
+pub struct Ls {
+    /// The image.
+    pub image: PathBuf,
+    /// Show mode, owner, size and where each entry comes from.
+    #[arg(short, long)]
+    pub long: bool,
+    /// Show the segments instead of the entries.
+    #[arg(long)]
+    pub segments: bool,
+    /// Show the manifest instead of the entries.
+    #[arg(long)]
+    pub manifest: bool,
+}
+
+/// Options of `unpack`.
+#[derive(Debug, Clone, Args)]
+pub struct Unpack {
+    /// The image.
+    pub image: PathBuf,
+    /// The directory, absent or empty.
+    pub dir: PathBuf,
+}
+
+/// Options of `profiles`.
+#[derive(Debug, Clone, Args)]
+pub struct Profiles {
+    /// The profile to show.
+    pub name: Option<String>,
+    /// For this release [default: the newest stable one].
+    #[arg(long)]
+    pub release: Option<String>,
+    /// For this architecture [default: this host's].
+    #[arg(long)]
+    pub arch: Option<String>,
+    /// With this feature switched on, too (may be repeated).
+    #[arg(long, value_name = "FEATURE")]
+    pub with: Vec<String>,
+}
+
+/// Options of `clean`.
+#[derive(Debug, Clone, Args)]
+pub struct Clean {
+    /// Drop everything but downloaded files.
+    #[arg(long)]
+    pub payloads: bool,
+}
+
+/// Options of the hidden generator.
+#[derive(Debug, Clone, Args)]
+pub struct Generate {
+    /// `man` or `completions`.
+    pub what: String,
+    /// The directory to write to.
+    pub dir: PathBuf,
+}

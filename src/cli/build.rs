@@ -1,0 +1,218 @@
+//! `build`: from what was typed to an image under its name.
+
+use std::path::{Path, PathBuf};
+
+use super::args::{Build, Format, Global, StopAfter};
+use super::progress::Progress;
+use super::request::{self, Settled};
+use super::session::{self, Session};
+use super::{Failure, UsageError};
+use crate::acquire;
+use crate::base::size::Size;
+use crate::config::Item;
+use crate::deliver;
+use crate::family::deb::Deb;
+use crate::format::compress::Compression;
+use crate::host;
+use crate::pipeline::{self, Include, Kernel, Outcome, Packages, Stores};
+use crate::report::{Event, Reporter, Stage};
+use crate::store::payload;
+use crate::store::segments::SegmentStore;
+use crate::tree::{Tree, TreePath, disk};
+
+/// Runs the command.
+pub fn run(args: &Build, global: &Global, progress: &Progress) -> Result<(), Failure> {
+    // What can be wrong with the answer's place is told before any work.
+    let mode = request::mode(&args.mode)?;
+    let early = args.output.as_deref().filter(|_| writes_image(args)).map(deliver::check_target).transpose()?;
+    check_directories(args)?;
+    let includes = includes(&args.include)?;
+
+    progress.event(&Event::Begin { stage: Stage::Config });
+    let settled = request::settle(&args.target, &args.module, global, progress)?;
+    let kernel = kernel(args, &settled, progress)?;
+    let compression = compression(args, &settled)?;
+    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)).max(1);
+    let epoch_s = epoch()?;
+    let profile = &settled.profile;
+    let features: Vec<&str> = profile.with.iter().map(|item| item.text.as_str()).collect();
+    let figures = format!("{} {} {}, with {}", profile.distro, profile.release, profile.arch, features.join(" "));
+    progress.event(&Event::End { stage: Stage::Config, figures: &figures });
+
+    let session = Session::open(global, &args.sources)?;
+    let world = session.world(&profile.distro, &args.sources, progress);
+    let (packages, described) = {
+        let repositories = session::repositories(&settled, &args.sources, &world, progress)?;
+        let wanted = pipeline::Planning { profile, kernel: Some(&kernel), recommends: args.target.recommends };
+        let packages = pipeline::plan(&wanted, &*repositories.catalog, progress)?;
+        (packages, repositories.described)
+    };
+    let blobs = fetch(&packages, &world, progress)?;
+
+    let request = pipeline::Request {
+        profile,
+        kernel: Some(kernel),
+        overlays: &settled.layers.overlays,
+        includes: &includes,
+        compression,
+        epoch_s,
+        threads,
+        stop_after: args.stop_after.map(stage).or((args.format == Format::Dir).then_some(Stage::Finalize)),
+        verified: !args.sources.no_verify,
+        repositories: described,
+    };
+    let writable = session.store.warning().is_none();
+    let payloads = session.store.dir("payloads").map(|directory| payload::Store::new(&directory, writable));
+    let segments = session.store.dir("segments").filter(|_| writable).map(SegmentStore::new);
+    let stores = Stores { payloads: payloads.as_ref(), segments: segments.as_ref() };
+    match pipeline::build(&request, &packages, &blobs, &Deb, stores, progress)? {
+        Outcome::Tree(tree) => {
+            request::check_strict(global, progress.warnings())?;
+            let directory = args.root.clone().or_else(|| args.output.clone()).unwrap_or_default();
+            write_tree(&tree, &directory, progress)
+        }
+        Outcome::Image { image, manifest, kernel } => {
+            request::check_strict(global, progress.warnings())?;
+            let target = match early {
+                Some(target) => target,
+                None => deliver::check_target(&default_name(kernel.as_deref()))?,
+            };
+            progress.event(&Event::Begin { stage: Stage::Deliver });
+            let delivered = deliver::deliver(&target, image.size_bytes, mode, |out| image.write_to(out))?;
+            if let Some(path) = &args.manifest {
+                deliver::file(path, &manifest.to_json(), 0o644)?;
+            }
+            let figures = format!("{}, {}, sha256 {}", delivered.path.display(), Size(delivered.size_bytes), delivered.sha256);
+            progress.event(&Event::End { stage: Stage::Deliver, figures: &figures });
+            Ok(())
+        }
+    }
+}
+
+fn writes_image(args: &Build) -> bool {
+    args.format == Format::Cpio && args.stop_after.is_none()
+}
+
+fn stage(stop_after: StopAfter) -> Stage {
+    match stop_after {
+        StopAfter::Unpack => Stage::Unpack,
+        StopAfter::Prune => Stage::Prune,
+        StopAfter::Modules => Stage::Modules,
+        StopAfter::Finalize => Stage::Finalize,
+    }
+}
+
+fn default_name(kernel: Option<&str>) -> PathBuf {
+    PathBuf::from(kernel.map_or_else(|| "initrd.img".to_owned(), |version| format!("initrd-{version}.img")))
+}
+
+/// A directory that is to be written must be absent or empty, and is looked at before any work.
+fn check_directories(args: &Build) -> Result<(), Failure> {
+    let directory = match (args.format, &args.root, &args.output) {
+        (_, Some(root), _) => Some(root),
+        (Format::Dir, None, Some(output)) => Some(output),
+        (Format::Dir, None, None) => {
+            let what = "`--format dir` needs the name of the directory".to_owned();
+            return Err(UsageError::Wrong { what, hint: "name it with `--output DIR`".to_owned() }.into());
+        }
+        _ => None,
+    };
+    match directory {
+        Some(directory) if directory.exists() && !crate::base::fs::list(directory)?.is_empty() => {
+            let what = format!("the directory `{}` is not empty", directory.display());
+            Err(UsageError::Wrong { what, hint: "name one that is absent or empty".to_owned() }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn includes(values: &[String]) -> Result<Vec<Include>, Failure> {
+    let mut includes = Vec::new();
+    for value in values {
+        // The path in the image begins behind the last colon that a slash follows; without one it is the host's path.
+        let (host, path) = value.rsplit_once(":/").map_or((value.as_str(), value.as_str()), |(host, path)| (host, path));
+        let path = TreePath::parse(path.as_bytes()).map_err(|err| UsageError::Wrong {
+            what: format!("`--include {value}`: {err}"),
+            hint: "name a file of this host and a path in the image, as in `--include motd:/etc/motd`".to_owned(),
+        })?;
+        if !Path::new(host).exists() {
+            let what = format!("`--include {value}`: there is no file `{host}`");
+            return Err(UsageError::Wrong { what, hint: "check the path on this host, before the colon".to_owned() }.into());
+        }
+        includes.push(Include { host: PathBuf::from(host), path });
+    }
+    Ok(includes)
+}
+
+/// Where the modules come from: what was typed, the running kernel's directory, or the profile's kernel package.
+fn kernel(args: &Build, settled: &Settled, reporter: &dyn Reporter) -> Result<Kernel, Failure> {
+    if let Some(directory) = &args.modules_dir {
+        let name = || directory.canonicalize().ok()?.file_name().map(|name| name.to_string_lossy().into_owned());
+        let version = args.kernel_version.clone().or_else(name).unwrap_or_default();
+        return Ok(Kernel::Directory { directory: directory.clone(), version });
+    }
+    if let Some(package) = &args.kernel_package {
+        return Ok(Kernel::Package(Item::from_command_line(package)));
+    }
+    let own = settled.host_is_like && settled.profile.machine == host::machine() && !args.generic;
+    let version = args.kernel_version.clone().unwrap_or_else(host::running_kernel);
+    if own && let Some(directory) = host::modules_directory(&version) {
+        return Ok(Kernel::Directory { directory, version });
+    }
+    if let (Some(version), Some(item)) = (&args.kernel_version, &settled.profile.kernel_package) {
+        // The package of one version is named after it, as the metapackage's dependencies are.
+        let prefix = item.text.trim_end_matches(settled.profile.arch.as_str()).trim_end_matches('-');
+        return Ok(Kernel::Package(Item::from_command_line(format!("{prefix}-{version}"))));
+    }
+    if !args.generic {
+        let message = format!("this host has no modules for its kernel `{version}`: the distribution's kernel package is taken");
+        reporter.event(&Event::Warning { stage: Stage::Config, message: &message });
+    }
+    match &settled.profile.kernel_package {
+        Some(item) => Ok(Kernel::Package(item.clone())),
+        None => {
+            let what = "the profile names no kernel package".to_owned();
+            Err(UsageError::Wrong { what, hint: "name one with `--kernel-package`, or a `--modules-dir`".to_owned() }.into())
+        }
+    }
+}
+
+fn compression(args: &Build, settled: &Settled) -> Result<Compression, Failure> {
+    let wrong = |what: String| UsageError::Wrong { what, hint: String::new() };
+    match (&args.compress, &settled.profile.compress) {
+        (Some(text), _) => Ok(text.parse::<Compression>().map_err(|err| wrong(err.to_string()))?),
+        (None, Some(item)) => Ok(item.text.parse::<Compression>().map_err(|err| wrong(format!("{}: {err}", item.source)))?),
+        (None, None) => Ok("zstd".parse::<Compression>().expect("invariant: zstd is a compression")),
+    }
+}
+
+fn epoch() -> Result<Option<u32>, Failure> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => Ok(Some(crate::pack::parse_epoch(&text)?)),
+        Err(_) => Ok(None),
+    }
+}
+
+fn fetch(packages: &Packages, world: &acquire::World<'_>, reporter: &dyn Reporter) -> Result<Vec<acquire::Blob>, Failure> {
+    reporter.event(&Event::Begin { stage: Stage::Acquire });
+    let wanted: Vec<_> = packages.wanted().map(|planned| &planned.package).collect();
+    let blobs = acquire::acquire(&wanted, world)?;
+    let fetched: u64 =
+        blobs.iter().filter(|blob| matches!(blob.origin, acquire::Origin::Mirror(_))).map(|blob| blob.size_bytes).sum();
+    let all: u64 = blobs.iter().map(|blob| blob.size_bytes).sum();
+    let figures = format!("{} packages, {}, of it {} downloaded", blobs.len(), Size(all), Size(fetched));
+    reporter.event(&Event::End { stage: Stage::Acquire, figures: &figures });
+    Ok(blobs)
+}
+
+fn write_tree(tree: &Tree, directory: &Path, reporter: &dyn Reporter) -> Result<(), Failure> {
+    reporter.event(&Event::Begin { stage: Stage::Deliver });
+    let left_out = disk::write(tree, directory).map_err(pipeline::Error::from)?;
+    for path in &left_out {
+        let message = format!("`{path}` is left out: only root can make it");
+        reporter.event(&Event::Warning { stage: Stage::Deliver, message: &message });
+    }
+    let figures = format!("{}, {} entries, {}", directory.display(), tree.len(), Size(tree.size_bytes()));
+    reporter.event(&Event::End { stage: Stage::Deliver, figures: &figures });
+    Ok(())
+}

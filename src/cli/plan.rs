@@ -1,0 +1,99 @@
+//! `plan`: the packages that a build would take, where they come from and why.
+
+use std::fmt::Write as _;
+
+use super::args::{Global, PlanArgs};
+use super::progress::Progress;
+use super::request::{self, Settled};
+use super::session::{self, Session};
+use super::{Failure, UsageError, print};
+use crate::acquire::{self, World};
+use crate::base::size::Size;
+use crate::pipeline::{self, Kernel, Packages};
+use crate::plan::Planned;
+
+/// Runs the command.
+pub fn run(args: &PlanArgs, global: &Global, progress: &Progress) -> Result<(), Failure> {
+    let mut settled = request::settle(&args.target, &[], global, progress)?;
+    if args.bare {
+        make_bare(&mut settled)?;
+    }
+    let kernel = if args.bare { None } else { settled.profile.kernel_package.clone().map(Kernel::Package) };
+    let session = Session::open(global, &args.sources)?;
+    let world = session.world(&settled.profile.distro, &args.sources, progress);
+    let repositories = session::repositories(&settled, &args.sources, &world, progress)?;
+    let wanted = pipeline::Planning { profile: &settled.profile, kernel: kernel.as_ref(), recommends: args.target.recommends };
+    let packages = pipeline::plan(&wanted, &*repositories.catalog, progress)?;
+    request::check_strict(global, progress.warnings())?;
+    let text = match global.json {
+        true => format!("{:#}\n", as_json(&settled, &packages, !args.sources.no_verify, &world)),
+        false => as_text(&packages, !args.sources.no_verify, global.verbose > 0),
+    };
+    print(&text)
+}
+
+/// Leaves nothing of the profile but what the command line added.
+fn make_bare(settled: &mut Settled) -> Result<(), Failure> {
+    let profile = &mut settled.profile;
+    profile.packages.retain(|item| &*item.source.file == "the command line");
+    profile.block.clear();
+    profile.omit.clear();
+    if profile.packages.is_empty() {
+        let what = "`--bare` without `--package` asks for nothing".to_owned();
+        return Err(UsageError::Wrong { what, hint: "name what you want with `--package NAME`".to_owned() }.into());
+    }
+    Ok(())
+}
+
+fn as_json(settled: &Settled, packages: &Packages, verified: bool, world: &World<'_>) -> serde_json::Value {
+    let one = |planned: &Planned, part: &str| {
+        let package = &planned.package;
+        let mut value = serde_json::json!({
+            "name": package.name,
+            "version": package.version,
+            "arch": package.arch,
+            "repo": package.repo,
+            "url": package.location.to_string(),
+            "file": acquire::locate(package, world),
+            "sha256": package.sha256,
+            "size": package.size_bytes,
+            "installed_size": package.installed_bytes,
+            "reason": pipeline::reason(&planned.reason),
+            "part": part,
+        });
+        if planned.omitted {
+            value["omitted"] = true.into();
+        }
+        value
+    };
+    let parts = [("base", &packages.base.packages), ("kernel", &packages.kernel), ("firmware", &packages.firmware)];
+    let all: Vec<_> = parts.iter().flat_map(|(part, list)| list.iter().map(move |planned| one(planned, part))).collect();
+    serde_json::json!({
+        "schema": 1,
+        "distro": settled.profile.distro,
+        "release": settled.profile.release,
+        "arch": settled.profile.arch,
+        "signatures": if verified { "checked" } else { "not checked (--no-verify)" },
+        "packages": all,
+    })
+}
+
+fn as_text(packages: &Packages, verified: bool, urls: bool) -> String {
+    let mut out = String::new();
+    if !verified {
+        out.push_str("# signatures were not checked (--no-verify)\n");
+    }
+    let width = packages.all().map(|planned| planned.package.name.len()).max().unwrap_or(0);
+    for planned in packages.all() {
+        let package = &planned.package;
+        let size = if planned.omitted { "left out".to_owned() } else { Size(package.size_bytes).to_string() };
+        let reason = pipeline::reason(&planned.reason);
+        let _ = writeln!(out, "{:<width$}  {:<26} {size:>9}  {reason}", package.name, package.version); // writing to a String cannot fail
+        if urls {
+            let _ = writeln!(out, "{:width$}  {}  {}", "", package.repo, package.location); // cannot fail
+        }
+    }
+    let bytes: u64 = packages.wanted().map(|planned| planned.package.size_bytes).sum();
+    let _ = writeln!(out, "{} packages, {} to have", packages.all().count(), Size(bytes)); // cannot fail
+    out
+}

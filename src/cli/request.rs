@@ -1,0 +1,98 @@
+//! From what was typed to what is built: profile, drop-ins and flags become one merged profile.
+
+use super::UsageError;
+use super::args::{Global, Target};
+use super::{Failure, args};
+use crate::config::{self, Body, Change, Distro, Item, Layer, Layers, Profile};
+use crate::host;
+use crate::host::apt::{self, OsRelease};
+use crate::report::{Event, Reporter, Stage};
+
+/// A merged profile and what came with it.
+pub struct Settled {
+    /// The profile.
+    pub profile: Profile,
+    /// Its layers and overlays.
+    pub layers: Layers,
+    /// The host is of the same distribution.
+    pub host_is_like: bool,
+}
+
+/// Settles distribution, release and architecture, and merges all layers.
+pub fn settle(target: &Target, modules: &[String], global: &Global, reporter: &dyn Reporter) -> Result<Settled, Failure> {
+    let host = apt::os_release(std::path::Path::new("/"))?;
+    let name = match &target.distro {
+        Some(name) => name.clone(),
+        None => distro_of_host(host.as_ref())?,
+    };
+    let mut layers = config::load(&name, Some(&global.config_root), &global.config)?;
+    layers.layers.push(command_line_layer(&target.with, &target.without, &target.package, modules));
+    let host_is_like = host.as_ref().is_some_and(|host| host.id == name);
+    let release = match (&target.release, layers.distro()) {
+        (Some(release), _) => release.clone(),
+        (None, Some(distro)) => default_release(distro, host.as_ref().filter(|_| host_is_like)),
+        (None, None) => String::new(),
+    };
+    let arch = target.arch.clone().unwrap_or_else(host::machine);
+    let profile = layers.resolve(&release, &arch)?;
+    for message in &profile.warnings {
+        reporter.event(&Event::Warning { stage: Stage::Config, message });
+    }
+    Ok(Settled { profile, layers, host_is_like })
+}
+
+/// The host's own distribution, or the first one that it says it is like.
+fn distro_of_host(host: Option<&OsRelease>) -> Result<String, Failure> {
+    let names = host.into_iter().flat_map(|host| std::iter::once(&host.id).chain(&host.id_like));
+    for name in names {
+        if config::builtin::text(name).is_some() {
+            return Ok(name.clone());
+        }
+    }
+    let what = match host {
+        Some(host) => format!("there is no profile for this host's distribution `{}`", host.id),
+        None => "this host does not say which distribution it is (no os-release)".to_owned(),
+    };
+    Err(UsageError::Wrong { what, hint: "name one, as in `--distro debian --release trixie`".to_owned() }.into())
+}
+
+/// The host's release when the host is of this distribution, else the stable one.
+fn default_release(distro: &Distro, host: Option<&OsRelease>) -> String {
+    let own = host.and_then(|host| host.codename.clone().or_else(|| host.version_id.clone()));
+    let stable = || distro.releases.iter().find(|release| release.aliases.iter().any(|alias| alias.text == "stable"));
+    own.or_else(|| stable().map(|release| release.name.clone())).unwrap_or_default()
+}
+
+/// Flags are one more layer, the last.
+pub fn command_line_layer(with: &[String], without: &[String], packages: &[String], modules: &[String]) -> Layer {
+    let items = |words: &[String]| words.iter().map(Item::from_command_line).collect::<Vec<_>>();
+    Layer {
+        file: "the command line".to_owned(),
+        extends: Vec::new(),
+        distro: None,
+        body: Body {
+            with: Change { add: items(with), remove: items(without) },
+            packages: Change { add: items(packages), remove: Vec::new() },
+            modules: Change { add: items(modules), remove: Vec::new() },
+            ..Body::default()
+        },
+        when: Vec::new(),
+        features: Vec::new(),
+    }
+}
+
+/// Reads octal permissions as in `--mode 0644`.
+pub fn mode(text: &str) -> Result<u32, Failure> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 && mode & 0o400 != 0 => Ok(mode),
+        _ => {
+            let what = format!("`--mode {text}` is not the permissions of a file that its owner can read");
+            Err(UsageError::Wrong { what, hint: "use octal digits as in `--mode 0600`".to_owned() }.into())
+        }
+    }
+}
+
+/// Fails if `--strict` was given and there were warnings.
+pub fn check_strict(global: &args::Global, warnings: u32) -> Result<(), Failure> {
+    if global.strict && warnings > 0 { Err(UsageError::Strict(warnings).into()) } else { Ok(()) }
+}

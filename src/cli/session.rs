@@ -1,0 +1,143 @@
+//! What `build` and `plan` share: the cache, the repositories, and the packages that they settle on.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::args::{Global, Sources};
+use super::request::Settled;
+use super::{Failure, UsageError};
+use crate::acquire::{self, World};
+use crate::base::trust::{KeyRef, SignedBy};
+use crate::config::Source;
+use crate::family::deb::index::{DebCatalog, Index};
+use crate::family::deb::repository::Repository;
+use crate::family::deb::sources::{self, Base, RepoSpec};
+use crate::manifest;
+use crate::package::Catalog;
+use crate::report::{Event, Reporter, Stage};
+use crate::store::Store;
+use crate::store::fetch::{Fetcher, Patience};
+
+/// The cache and the network.
+pub struct Session {
+    /// The cache.
+    pub store: Store,
+    fetcher: Fetcher,
+}
+
+impl Session {
+    /// Opens the cache that the options name.
+    pub fn open(global: &Global, sources: &Sources) -> Result<Self, Failure> {
+        let store = open_store(global);
+        let fetcher = Fetcher::new(sources.offline, Patience::default(), |name| std::env::var(name).ok())?;
+        Ok(Self { store, fetcher })
+    }
+
+    /// Returns the world in which repositories are opened and packages fetched.
+    pub fn world<'a>(&'a self, distro: &str, sources: &Sources, reporter: &'a dyn Reporter) -> World<'a> {
+        let mut world = World::new(&self.store, &self.fetcher, Path::new("/"), distro, SystemTime::now(), reporter);
+        world.verify = !sources.no_verify;
+        world.offline = sources.offline;
+        world
+    }
+}
+
+/// Opens the cache: `--cache`, or the usual place.
+pub fn open_store(global: &Global) -> Store {
+    match cache_directory(global) {
+        Some(directory) => Store::open(&directory),
+        None => Store::none(),
+    }
+}
+
+/// Returns where the cache is.
+pub fn cache_directory(global: &Global) -> Option<PathBuf> {
+    let is_root = rustix::process::geteuid().is_root();
+    global.cache.clone().or_else(|| Store::default_dir(is_root, |name| std::env::var_os(name)))
+}
+
+/// Verified repositories as a catalog, and what the manifest says of them.
+pub struct Repositories {
+    /// The packages.
+    pub catalog: Box<dyn Catalog>,
+    /// For the manifest.
+    pub described: Vec<manifest::Repository>,
+}
+
+/// Opens the repositories that the options, the host or the profile name, in this order of precedence.
+pub fn repositories(
+    settled: &Settled,
+    sources: &Sources,
+    world: &World<'_>,
+    reporter: &dyn Reporter,
+) -> Result<Repositories, Failure> {
+    let specs = specs(settled, sources, reporter)?;
+    let mut opened = acquire::repositories(&specs, world)?;
+    // Of equal versions that of the first repository counts; what apt would not take unasked comes last.
+    opened.sort_by_key(|repository| std::cmp::Reverse(repository.priority()));
+    let described = opened.iter().map(describe).collect();
+    let mut indexes = Vec::new();
+    for index in opened.into_iter().flat_map(|repository| repository.indexes) {
+        indexes.push(Index { base: index.base.join("").map_err(wrong_source)?, label: index.label, text: index.bytes });
+    }
+    let catalog = DebCatalog::new(&settled.profile.arch, indexes)?;
+    Ok(Repositories { catalog: Box::new(catalog), described })
+}
+
+fn describe(repository: &Repository) -> manifest::Repository {
+    let labels: Vec<&str> = repository.indexes.iter().map(|index| index.label.as_str()).collect();
+    manifest::Repository {
+        name: labels.join(" "),
+        key: repository.signer.as_ref().map(|signer| signer.fingerprint.clone()),
+        date: repository.release.as_ref().and_then(|release| release.date).map(crate::base::date::show),
+    }
+}
+
+fn specs(settled: &Settled, sources: &Sources, reporter: &dyn Reporter) -> Result<Vec<RepoSpec>, Failure> {
+    let profile = &settled.profile;
+    let components: Vec<String> = profile.components.iter().map(|item| item.text.clone()).collect();
+    let mut specs = Vec::new();
+    let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    for value in &sources.repo {
+        specs.extend(sources::parse_repo(value, &profile.release, &components, &profile.arch, &directory).map_err(wrong_source)?);
+    }
+    if let Some(url) = &sources.mirror {
+        let source = Source { file: "--mirror".into(), line: 0 };
+        specs.extend(mirror(settled, url, &components, &source)?);
+    }
+    if !specs.is_empty() {
+        if !sources.keyring.is_empty() {
+            let keys = sources.keyring.iter().map(|path| KeyRef::File(directory.join(path))).collect();
+            let signed_by = SignedBy { keys, shipped: false };
+            specs.iter_mut().for_each(|spec| spec.signed_by = signed_by.clone());
+        }
+        return Ok(specs);
+    }
+    let own = acquire::host_sources(Path::new("/"), &profile.distro, &profile.release, &components, &profile.arch)?;
+    if let Some(own) = own.filter(|own| !own.specs.is_empty()) {
+        for (source, reason) in &own.skipped {
+            let message = format!("{source} is not used: {reason}");
+            reporter.event(&Event::Detail { stage: Stage::Plan, message: &message });
+        }
+        return Ok(own.specs);
+    }
+    match &profile.mirror {
+        Some(item) => mirror(settled, &item.text, &components, &item.source),
+        None => {
+            let what = format!("there is no repository for `{}`", profile.distro);
+            Err(UsageError::Wrong { what, hint: "name one with `--mirror URL` or `--repo REPO`".to_owned() }.into())
+        }
+    }
+}
+
+/// A mirror of the distribution: one repository a suite of the release.
+fn mirror(settled: &Settled, url: &str, components: &[String], source: &Source) -> Result<Vec<RepoSpec>, Failure> {
+    let base = Base::parse(url).map_err(wrong_source)?;
+    let suites = settled.profile.suites.iter();
+    Ok(suites.flat_map(|suite| sources::mirror(&base, &suite.text, &[], components, &settled.profile.arch, source)).collect())
+}
+
+fn wrong_source(error: impl std::fmt::Display) -> Failure {
+    let hint = "name a repository as `URI SUITE COMPONENT…`, a directory, or an index file; http, https, `file:` or a path";
+    UsageError::Wrong { what: error.to_string(), hint: hint.to_owned() }.into()
+}

@@ -1,0 +1,268 @@
+//! Layers become one profile: parents first, then the distribution, drop-ins in rising priority, the command line last.
+//!
+//! Lists only grow and shrink; a later layer never silently replaces what an earlier one said. Of single values the last one
+//! counts. Every value keeps the place where it was written.
+
+use std::collections::BTreeMap;
+
+use super::profile::{Blocked, Body, Change, Layer, Plugin};
+use super::{ConfigError, Item};
+
+/// Everything that a build needs to know and that does not depend on the machine it runs on.
+#[derive(Debug, Clone, Default)]
+pub struct Profile {
+    /// The distribution's name, its os-release ID.
+    pub distro: String,
+    /// The package family.
+    pub family: String,
+    /// The release.
+    pub release: String,
+    /// The architecture in the distribution's word (`amd64`).
+    pub arch: String,
+    /// The architecture in the kernel's word (`x86_64`).
+    pub machine: String,
+    /// The default mirror.
+    pub mirror: Option<Item>,
+    /// Suites of the release.
+    pub suites: Vec<Item>,
+    /// Components.
+    pub components: Vec<Item>,
+    /// Keyrings of the host.
+    pub keyrings: Vec<Item>,
+    /// Merged directories and where their links lead.
+    pub links: Vec<(String, Item)>,
+    /// Features that are on.
+    pub with: Vec<Item>,
+    /// All features that the layers define, each with its line about itself.
+    pub known_features: BTreeMap<String, String>,
+    /// Packages.
+    pub packages: Vec<Item>,
+    /// Packages that must never enter.
+    pub block: Vec<Blocked>,
+    /// Packages that stay out of the image.
+    pub omit: Vec<Item>,
+    /// The kernel package.
+    pub kernel_package: Option<Item>,
+    /// Globs of the kernel package's dependencies that hold parts of the kernel.
+    pub kernel_follow: Vec<Item>,
+    /// Kernel arguments.
+    pub kernel_arguments: Vec<Item>,
+    /// Firmware packages.
+    pub firmware_packages: Vec<Item>,
+    /// Module patterns.
+    pub modules: Vec<Item>,
+    /// Prune rules.
+    pub prune: Vec<Item>,
+    /// Wanted dlopen features.
+    pub dlopen: Vec<Item>,
+    /// Plugins.
+    pub plugins: Vec<Plugin>,
+    /// Finalizers.
+    pub finalize: Vec<Item>,
+    /// Masked units.
+    pub masks: Vec<Item>,
+    /// Users that scripts would have made.
+    pub users: Vec<Item>,
+    /// The emergency policy.
+    pub emergency: Option<Item>,
+    /// Compression of the base segment.
+    pub compress: Option<Item>,
+    /// The files that were merged, in order.
+    pub layers: Vec<String>,
+    /// Things the user should know: a removal that removed nothing.
+    pub warnings: Vec<String>,
+}
+
+/// What is built, as far as conditions in profiles ask.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The distribution.
+    pub distro: &'a str,
+    /// The release.
+    pub release: &'a str,
+    /// The architecture in the distribution's word.
+    pub arch: &'a str,
+}
+
+/// Merges layers, the first having the lowest priority.
+pub fn merge(layers: &[Layer], target: Target<'_>) -> Result<Profile, ConfigError> {
+    let mut profile = Profile {
+        distro: target.distro.to_owned(),
+        release: target.release.to_owned(),
+        arch: target.arch.to_owned(),
+        layers: layers.iter().map(|layer| layer.file.clone()).collect(),
+        ..Profile::default()
+    };
+    for layer in layers {
+        for (name, feature) in &layer.features {
+            let about = profile.known_features.entry(name.clone()).or_default();
+            if let Some(text) = &feature.about {
+                about.clone_from(&text.text);
+            }
+        }
+    }
+    profile.with = enabled_features(layers, target, &mut profile.warnings);
+    for item in &profile.with {
+        if !profile.known_features.contains_key(&item.text) {
+            let known = profile.known_features.keys().cloned().collect();
+            return Err(ConfigError::UnknownFeature { name: item.text.clone(), known, source_at: item.source.clone() });
+        }
+    }
+    for layer in layers {
+        describe_distro(&mut profile, layer, target);
+        let bodies = std::iter::once(&layer.body)
+            .chain(layer.features.iter().filter(|(name, _)| is_on(&profile.with, name)).map(|(_, feature)| &feature.body))
+            .chain(matching(layer, target, Some(&profile.with)))
+            .cloned()
+            .collect::<Vec<_>>();
+        for body in bodies {
+            apply(&mut profile, body);
+        }
+    }
+    substitute(&mut profile);
+    Ok(profile)
+}
+
+fn is_on(with: &[Item], feature: &str) -> bool {
+    with.iter().any(|item| item.text == feature)
+}
+
+/// Returns the conditional bodies that hold. Without `with`, those that ask for a feature are left out.
+fn matching<'a>(layer: &'a Layer, target: Target<'a>, with: Option<&'a [Item]>) -> impl Iterator<Item = &'a Body> + 'a {
+    let holds = |wanted: &[Item], found: &str| wanted.is_empty() || wanted.iter().any(|item| item.text == found);
+    layer
+        .when
+        .iter()
+        .filter(move |when| {
+            holds(&when.release, target.release)
+                && holds(&when.arch, target.arch)
+                && holds(&when.distro, target.distro)
+                && when.feature.as_ref().is_none_or(|feature| with.is_some_and(|with| is_on(with, &feature.text)))
+        })
+        .map(|when| &when.body)
+}
+
+/// Features are settled before anything else, because what they say stands at the place of the file that says it.
+fn enabled_features(layers: &[Layer], target: Target<'_>, warnings: &mut Vec<String>) -> Vec<Item> {
+    let mut with = Vec::new();
+    for layer in layers {
+        for body in std::iter::once(&layer.body).chain(matching(layer, target, None)) {
+            apply_change(&mut with, body.with.clone(), "feature", warnings);
+        }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    with.retain(|item| seen.insert(item.text.clone()));
+    with
+}
+
+fn describe_distro(profile: &mut Profile, layer: &Layer, target: Target<'_>) {
+    let Some(distro) = &layer.distro else { return };
+    profile.family.clone_from(&distro.family.text);
+    profile.mirror = Some(distro.mirror.clone());
+    profile.components.clone_from(&distro.components);
+    profile.keyrings.clone_from(&distro.keyrings);
+    profile.links.clone_from(&distro.links);
+    if let Some((_, machine)) = distro.architectures.iter().find(|(name, _)| name == target.arch) {
+        profile.machine.clone_from(&machine.text);
+    }
+    if let Some(release) = distro.releases.iter().find(|release| release.name == target.release) {
+        profile.suites.clone_from(&release.suites);
+    }
+}
+
+fn apply(profile: &mut Profile, body: Body) {
+    let warnings = &mut profile.warnings;
+    apply_change(&mut profile.packages, body.packages, "package", warnings);
+    apply_change(&mut profile.omit, body.omit, "omitted package", warnings);
+    apply_change(&mut profile.kernel_follow, body.kernel_follow, "kernel part", warnings);
+    apply_change(&mut profile.kernel_arguments, body.kernel_arguments, "kernel argument", warnings);
+    apply_change(&mut profile.firmware_packages, body.firmware_packages, "firmware package", warnings);
+    apply_change(&mut profile.modules, body.modules, "module pattern", warnings);
+    apply_change(&mut profile.prune, body.prune, "prune rule", warnings);
+    apply_change(&mut profile.dlopen, body.dlopen, "dlopen feature", warnings);
+    apply_change(&mut profile.finalize, body.finalize, "finalizer", warnings);
+    apply_change(&mut profile.masks, body.masks, "mask", warnings);
+    apply_change(&mut profile.users, body.users, "user", warnings);
+    profile.block.extend(body.block);
+    profile.plugins.extend(body.plugins);
+    for (slot, value) in [
+        (&mut profile.kernel_package, body.kernel_package),
+        (&mut profile.emergency, body.emergency),
+        (&mut profile.compress, body.compress),
+    ] {
+        if value.is_some() {
+            *slot = value;
+        }
+    }
+}
+
+fn apply_change(list: &mut Vec<Item>, change: Change, noun: &str, warnings: &mut Vec<String>) {
+    for item in change.remove {
+        let before = list.len();
+        list.retain(|old| old.text != item.text);
+        if list.len() == before {
+            warnings.push(format!("{} removes the {noun} `{}`, which nothing before it adds", item.source, item.text));
+        }
+    }
+    list.extend(change.add);
+}
+
+/// Replaces `{arch}`, `{machine}` and `{release}` where names of packages and suites depend on them.
+fn substitute(profile: &mut Profile) {
+    let (arch, machine, release) = (profile.arch.clone(), profile.machine.clone(), profile.release.clone());
+    let lists = [
+        &mut profile.packages,
+        &mut profile.omit,
+        &mut profile.suites,
+        &mut profile.kernel_follow,
+        &mut profile.firmware_packages,
+    ];
+    for item in lists.into_iter().flatten().chain(profile.kernel_package.as_mut()) {
+        for (name, value) in [("{arch}", &arch), ("{machine}", &machine), ("{release}", &release)] {
+            if item.text.contains(name) {
+                item.text = item.text.replace(name, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(texts: &[&str]) -> Profile {
+        let layers: Vec<Layer> =
+            texts.iter().enumerate().map(|(i, text)| Layer::parse(&format!("f{i}"), text).expect(text)).collect();
+        merge(&layers, Target { distro: "debian", release: "trixie", arch: "amd64" }).expect("merges")
+    }
+
+    fn texts(items: &[Item]) -> Vec<&str> {
+        items.iter().map(|item| item.text.as_str()).collect()
+    }
+
+    #[test]
+    fn later_layers_add_and_remove() {
+        let profile = merged(&["packages.add = ['a', 'b']", "packages.remove = ['a', 'x']\npackages.add = ['c']"]);
+        assert_eq!(texts(&profile.packages), ["b", "c"]);
+        assert_eq!(profile.warnings, ["f1:1 removes the package `x`, which nothing before it adds"]);
+        assert_eq!(profile.packages[1].source.to_string(), "f1:2");
+    }
+
+    #[test]
+    fn features_and_conditions_hold_where_they_are_written() {
+        let base = "with = ['luks']\n[features.luks]\npackages.add = ['cryptsetup']\n[features.lvm]\npackages.add = ['lvm2']\n\
+                    [[when]]\nrelease = ['bookworm']\npackages.add = ['old']\n[[when]]\narch = ['amd64']\nmodules.add = ['x-{arch}']\n\
+                    [[when]]\nfeature = 'lvm'\nmodules.add = ['dm']\n";
+        let profile = merged(&[base]);
+        assert_eq!((texts(&profile.packages), texts(&profile.modules)), (vec!["cryptsetup"], vec!["x-{arch}"]));
+        let profile = merged(&[base, "with = ['lvm']\npackages.remove = ['cryptsetup']"]);
+        assert_eq!((texts(&profile.packages), texts(&profile.modules)), (vec!["lvm2"], vec!["x-{arch}", "dm"]));
+    }
+
+    #[test]
+    fn an_unknown_feature_is_refused() {
+        let layers = [Layer::parse("f", "with = ['luxs']\n[features.luks]\nabout = 'x'\n").expect("valid")];
+        let err = merge(&layers, Target { distro: "debian", release: "trixie", arch: "amd64" }).expect_err("unknown");
+        assert_eq!(err.to_string(), "there is no feature `luxs`");
+    }
+}

@@ -1,0 +1,337 @@
+//! The schema of profiles and drop-ins: one file becomes one [`Layer`]. `distro-profiles/README.md` explains it to people.
+
+use super::document::{self, DocumentError, Node, Table};
+use super::{Item, Source};
+use crate::base::glob::Glob;
+
+/// What one file adds and takes away.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// The file, as named in messages.
+    pub file: String,
+    /// The profiles that this one builds on.
+    pub extends: Vec<Item>,
+    /// What the file says of the distribution; only profiles do.
+    pub distro: Option<Distro>,
+    /// What holds always.
+    pub body: Body,
+    /// What holds for a release or an architecture.
+    pub when: Vec<When>,
+    /// What a feature adds, by its name.
+    pub features: Vec<(String, Feature)>,
+}
+
+/// Facts about a distribution.
+#[derive(Debug, Clone)]
+pub struct Distro {
+    /// The ID of os-release.
+    pub name: Item,
+    /// The package family.
+    pub family: Item,
+    /// The mirror for a host that has none of its own to offer.
+    pub mirror: Item,
+    /// Components of the repositories.
+    pub components: Vec<Item>,
+    /// Keyring files of the host that hold the archive's keys.
+    pub keyrings: Vec<Item>,
+    /// The names of architectures, each with the kernel's name for the machine.
+    pub architectures: Vec<(String, Item)>,
+    /// The releases, each with its suites.
+    pub releases: Vec<Release>,
+    /// Merged directories: a path at the top and where its link leads.
+    pub links: Vec<(String, Item)>,
+}
+
+/// A release of a distribution.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// The name (`trixie`).
+    pub name: String,
+    /// Other names by which os-release or people call it (`13`, `stable`).
+    pub aliases: Vec<Item>,
+    /// Suites that a mirror of the distribution serves.
+    pub suites: Vec<Item>,
+    /// Where the release is written.
+    pub source: Source,
+}
+
+/// Additions and removals of one list.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// What comes in, in order.
+    pub add: Vec<Item>,
+    /// What goes out, by exact text.
+    pub remove: Vec<Item>,
+}
+
+/// What a file, a condition or a feature changes.
+#[derive(Debug, Clone, Default)]
+pub struct Body {
+    /// Features switched on and off.
+    pub with: Change,
+    /// Packages of the initrd.
+    pub packages: Change,
+    /// Packages that must never enter, with the reason.
+    pub block: Vec<Blocked>,
+    /// Packages that stay in the plan and out of the image.
+    pub omit: Change,
+    /// The kernel package.
+    pub kernel_package: Option<Item>,
+    /// Dependencies of the kernel package that hold parts of the kernel, globs.
+    pub kernel_follow: Change,
+    /// Kernel arguments, for outputs that carry a command line.
+    pub kernel_arguments: Change,
+    /// Packages that hold firmware.
+    pub firmware_packages: Change,
+    /// Patterns of kernel modules.
+    pub modules: Change,
+    /// Rules of paths.
+    pub prune: Change,
+    /// Features of `.note.dlopen` whose libraries must be there.
+    pub dlopen: Change,
+    /// Plugins that no ELF note names.
+    pub plugins: Vec<Plugin>,
+    /// Finalizers.
+    pub finalize: Change,
+    /// Units that are masked.
+    pub masks: Change,
+    /// Users and groups in sysusers.d syntax that packages make in their scripts.
+    pub users: Change,
+    /// What the emergency shell lets in.
+    pub emergency: Option<Item>,
+    /// How the base segment is compressed.
+    pub compress: Option<Item>,
+}
+
+/// A package that must never enter.
+#[derive(Debug, Clone)]
+pub struct Blocked {
+    /// The package.
+    pub name: Item,
+    /// Why not.
+    pub why: String,
+}
+
+/// Files that must be there when another is.
+#[derive(Debug, Clone)]
+pub struct Plugin {
+    /// A glob: if the image holds a match …
+    pub when: Item,
+    /// … it must hold a match of each of these …
+    pub needs: Vec<Item>,
+    /// … and holds what there is of these.
+    pub wants: Vec<Item>,
+}
+
+/// A feature: a word by which a user asks for a capability of the initrd.
+#[derive(Debug, Clone)]
+pub struct Feature {
+    /// What it is good for, one line.
+    pub about: Option<Item>,
+    /// What it changes.
+    pub body: Body,
+    /// Where it is written.
+    pub source: Source,
+}
+
+/// Changes under a condition.
+#[derive(Debug, Clone)]
+pub struct When {
+    /// Holds for these releases; for all if empty.
+    pub release: Vec<Item>,
+    /// Holds for these architectures; for all if empty.
+    pub arch: Vec<Item>,
+    /// Holds for these distributions; for all if empty.
+    pub distro: Vec<Item>,
+    /// Holds when this feature is on.
+    pub feature: Option<Item>,
+    /// What it changes.
+    pub body: Body,
+}
+
+impl Layer {
+    /// Reads a file; `file` is how messages name it.
+    pub fn parse(file: &str, text: &str) -> Result<Self, DocumentError> {
+        let mut top = document::parse(file, text)?;
+        let extends = top.items("extends")?;
+        let distro = top.take("distro").map(|node| read_distro(node.table()?)).transpose()?;
+        let mut when = Vec::new();
+        for node in top.take("when").map_or(Ok(Vec::new()), |node| node.list("a list of tables ([[when]])"))? {
+            when.push(read_when(node.table()?)?);
+        }
+        let mut features = Vec::new();
+        for (name, node) in top.table("features")?.named() {
+            features.push((name, read_feature(node)?));
+        }
+        let body = read_body(&mut top)?;
+        top.finish()?;
+        Ok(Self { file: file.to_owned(), extends, distro, body, when, features })
+    }
+}
+
+fn read_distro(mut table: Table) -> Result<Distro, DocumentError> {
+    let mut releases = Vec::new();
+    for (name, node) in table.table("releases")?.named() {
+        let source = node.source().clone();
+        let mut release = node.table()?;
+        let (aliases, suites) = (release.items("aliases")?, release.items("suites")?);
+        release.finish()?;
+        releases.push(Release { name, aliases, suites, source });
+    }
+    let named = |table: Table| -> Result<Vec<(String, Item)>, DocumentError> {
+        let mut table = table;
+        table.named().into_iter().map(|(name, node)| Ok((name, node.item()?))).collect()
+    };
+    let distro = Distro {
+        name: table.required_text("name")?,
+        family: table.required_text("family")?,
+        mirror: table.required_text("mirror")?,
+        components: table.items("components")?,
+        keyrings: table.items("keyrings")?,
+        architectures: named(table.table("architectures")?)?,
+        links: named(table.table("links")?)?,
+        releases,
+    };
+    table.finish()?;
+    Ok(distro)
+}
+
+fn read_when(mut table: Table) -> Result<When, DocumentError> {
+    let when = When {
+        release: table.items("release")?,
+        arch: table.items("arch")?,
+        distro: table.items("distro")?,
+        feature: table.text("feature")?,
+        body: read_body(&mut table)?,
+    };
+    table.finish()?;
+    Ok(when)
+}
+
+fn read_feature(node: Node) -> Result<Feature, DocumentError> {
+    let source = node.source().clone();
+    let mut table = node.table()?;
+    let feature = Feature { about: table.text("about")?, body: read_body(&mut table)?, source };
+    table.finish()?;
+    Ok(feature)
+}
+
+fn read_body(table: &mut Table) -> Result<Body, DocumentError> {
+    let mut body = Body { with: change(table, "with")?, compress: None, ..Body::default() };
+    let mut packages = table.table("packages")?;
+    body.packages = add_and_remove(&mut packages)?;
+    body.omit = change(&mut packages, "omit")?;
+    for node in packages.take("block").map_or(Ok(Vec::new()), |node| node.list("a list of tables"))? {
+        let mut blocked = node.table()?;
+        body.block.push(Blocked { name: blocked.required_text("name")?, why: blocked.required_text("why")?.text });
+        blocked.finish()?;
+    }
+    packages.finish()?;
+
+    let mut kernel = table.table("kernel")?;
+    body.kernel_package = kernel.text("package")?;
+    body.kernel_follow = change(&mut kernel, "follow")?;
+    body.kernel_arguments = change(&mut kernel, "arguments")?;
+    kernel.finish()?;
+
+    let mut firmware = table.table("firmware")?;
+    body.firmware_packages = change(&mut firmware, "packages")?;
+    firmware.finish()?;
+
+    body.modules = checked(change(table, "modules")?, "modules", |text| !text.trim_start_matches('-').is_empty())?;
+    body.prune = checked(change(table, "prune")?, "prune", is_prune_rule)?;
+    body.dlopen = change(table, "dlopen")?;
+    for node in table.take("plugins").map_or(Ok(Vec::new()), |node| node.list("a list of tables ([[plugins]])"))? {
+        let mut plugin = node.table()?;
+        body.plugins.push(Plugin {
+            when: plugin.required_text("when")?,
+            needs: plugin.items("needs")?,
+            wants: plugin.items("wants")?,
+        });
+        plugin.finish()?;
+    }
+
+    let mut finalize = table.table("finalize")?;
+    body.finalize = add_and_remove(&mut finalize)?;
+    body.masks = change(&mut finalize, "masks")?;
+    body.users = change(&mut finalize, "users")?;
+    body.emergency = finalize.text("emergency")?;
+    finalize.finish()?;
+
+    let mut image = table.table("image")?;
+    body.compress = image.text("compress")?;
+    image.finish()?;
+    Ok(body)
+}
+
+/// Reads a list that is written as `key = [...]` (additions) or as a table with `add` and `remove`.
+fn change(table: &mut Table, key: &'static str) -> Result<Change, DocumentError> {
+    match table.take(key) {
+        None => Ok(Change::default()),
+        Some(node) if node.is_list() => Ok(Change { add: node.items()?, remove: Vec::new() }),
+        Some(node) => {
+            let mut table = node.table()?;
+            let change = add_and_remove(&mut table)?;
+            table.finish()?;
+            Ok(change)
+        }
+    }
+}
+
+fn add_and_remove(table: &mut Table) -> Result<Change, DocumentError> {
+    Ok(Change { add: table.items("add")?, remove: table.items("remove")? })
+}
+
+fn checked(change: Change, key: &str, is_right: impl Fn(&str) -> bool) -> Result<Change, DocumentError> {
+    match change.add.iter().find(|item| !is_right(&item.text)) {
+        None => Ok(change),
+        Some(item) => Err(DocumentError::Value {
+            key: format!("{key}.add"),
+            value: item.text.clone(),
+            reason: match key {
+                "prune" => {
+                    "a rule is `-GLOB` (drop), `+GLOB` (keep), `?GLOB` (keep if needed) or `~GLOB` (lend to the finalizers)"
+                        .to_owned()
+                }
+                _ => "it is empty".to_owned(),
+            },
+            source_at: item.source.clone(),
+        }),
+    }
+}
+
+fn is_prune_rule(text: &str) -> bool {
+    text.strip_prefix(['-', '+', '?', '~']).is_some_and(|glob| Glob::new(glob.trim_end_matches('/')).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::error::Diagnostic;
+
+    #[test]
+    fn a_list_is_additions_or_both() {
+        let layer = Layer::parse("f", "modules = ['nvme']\npackages.add = ['a']\npackages.remove = ['b']\n").expect("valid");
+        assert_eq!(layer.body.modules.add[0].text, "nvme");
+        assert_eq!(layer.body.packages.remove[0].source.line, 3);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        let table = [
+            ("\n[packages]\nadds = []\n", "unknown key `adds` in [packages]", "f:3"),
+            (
+                "[prune]\nadd = [\n'usr/share/doc'\n]\n",
+                "`prune.add` cannot be `usr/share/doc`: a rule is `-GLOB` (drop), `+GLOB` (keep), `?GLOB` (keep if needed) or `~GLOB` (lend to the finalizers)",
+                "f:3",
+            ),
+            ("[[when]]\nreleases = ['x']\n", "unknown key `releases` in [when]", "f:2"),
+            ("[features.x]\nabout = 1\n", "`features.x.about` is an integer, not a string", "f:2"),
+            ("[distro]\nname = 'x'\n", "`family` is missing in [distro]", "f:1"),
+        ];
+        for (text, message, place) in table {
+            let err = Layer::parse("f", text).expect_err(text);
+            assert_eq!((err.to_string().as_str(), err.place().as_deref()), (message, Some(place)));
+        }
+    }
+}

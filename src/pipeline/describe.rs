@@ -1,0 +1,170 @@
+//! From what the stages did to the manifest, and to the figures that a person reads.
+
+use std::collections::BTreeMap;
+
+use super::{Packages, Request};
+use crate::base::digest::Sha256;
+use crate::base::size::Size;
+use crate::finalize::Applied;
+use crate::manifest::{self, Manifest};
+use crate::modules::{KernelVersion, Selected};
+use crate::plan::{Planned, Reason};
+use crate::prune::{Cause, Dropped, Pruned, Rules};
+use crate::tree::{Origin, Tree};
+use crate::unpack::Unpacked;
+
+/// What the stages left behind.
+pub struct Facts<'a> {
+    /// What was asked for.
+    pub request: &'a Request<'a>,
+    /// The packages.
+    pub packages: &'a Packages,
+    /// What unpacking noticed.
+    pub unpacked: &'a Unpacked,
+    /// The path rules.
+    pub rules: &'a Rules,
+    /// What pruning did.
+    pub pruned: &'a Pruned,
+    /// What finalizing did.
+    pub applied: &'a Applied,
+}
+
+/// Returns the figures of a plan in one line.
+pub fn plan_figures(packages: &Packages) -> String {
+    let count = packages.all().count();
+    let omitted = packages.all().filter(|planned| planned.omitted).count();
+    let bytes: u64 = packages.wanted().map(|planned| planned.package.size_bytes).sum();
+    let left_out = if omitted > 0 { format!(", {omitted} of them left out") } else { String::new() };
+    format!("{count} packages{left_out}, {}", Size(bytes))
+}
+
+/// Returns a reason as people read it.
+pub fn reason(reason: &Reason) -> String {
+    match reason {
+        Reason::Requested(item) => format!("asked for by {}", item.source),
+        Reason::Required { by, requirement } => format!("`{by}` requires `{requirement}`"),
+        Reason::Recommended { by, requirement } => format!("`{by}` recommends `{requirement}`"),
+        Reason::LeftOver => "kept as the distribution's own tool would keep it".to_owned(),
+    }
+}
+
+/// Returns the manifest of an image.
+pub fn manifest(facts: &Facts<'_>, selected: Option<&(KernelVersion, Selected)>, host: &Tree) -> Manifest {
+    let profile = facts.request.profile;
+    let mut features: Vec<String> = profile.with.iter().map(|item| item.text.clone()).collect();
+    features.sort();
+    Manifest {
+        schema: manifest::SCHEMA,
+        generator: concat!("mkinitrd-pkg ", env!("CARGO_PKG_VERSION")).to_owned(),
+        target: manifest::Target {
+            distro: profile.distro.clone(),
+            release: profile.release.clone(),
+            arch: profile.arch.clone(),
+            kernel: selected.map(|(version, _)| version.to_string()),
+        },
+        signatures: if facts.request.verified { "checked" } else { "not checked (--no-verify)" },
+        repositories: facts.request.repositories.clone(),
+        features,
+        packages: facts.packages.all().map(package).collect(),
+        modules: selected.map(|(_, selected)| modules(selected)).unwrap_or_default(),
+        firmware: selected.map(|(_, selected)| firmware(selected)).unwrap_or_default(),
+        missing_firmware: selected.map(|(_, selected)| selected.missing_firmware.clone()).unwrap_or_default(),
+        rules: rules(facts),
+        finalizers: finalizers(facts.applied),
+        included: included(host),
+        notes: notes(facts),
+        dropped: dropped(facts),
+    }
+}
+
+fn package(planned: &Planned) -> manifest::Package {
+    let package = &planned.package;
+    manifest::Package {
+        name: package.name.clone(),
+        version: package.version.clone(),
+        arch: package.arch.clone(),
+        repo: package.repo.clone(),
+        sha256: package.sha256,
+        reason: reason(&planned.reason),
+        omitted: planned.omitted,
+    }
+}
+
+fn modules(selected: &Selected) -> BTreeMap<String, manifest::Module> {
+    let module = |module: &crate::modules::Chosen| {
+        (module.name.clone(), manifest::Module { path: module.path.to_string(), reason: module.reason.to_string() })
+    };
+    selected.modules.iter().map(module).collect()
+}
+
+fn firmware(selected: &Selected) -> Vec<String> {
+    let mut paths: Vec<String> = selected.firmware.iter().map(|firmware| firmware.path.to_string()).collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+fn rules(facts: &Facts<'_>) -> Vec<manifest::Rule> {
+    let unstored = facts.unpacked.dropped.iter().filter_map(|(path, _)| facts.rules.verdict(path).rule);
+    let mut counts: Vec<usize> = facts.pruned.decided.iter().map(|count| *count as usize).collect();
+    if counts.iter().all(|count| *count == 0) {
+        unstored.for_each(|rule| counts[rule] += 1);
+    }
+    let rule = |(rule, paths): (&crate::prune::Rule, usize)| manifest::Rule {
+        rule: rule.item.text.clone(),
+        from: rule.item.source.to_string(),
+        paths,
+    };
+    facts.rules.iter().zip(counts).map(rule).collect()
+}
+
+fn finalizers(applied: &Applied) -> Vec<manifest::Finalizer> {
+    let finalizer = |step: &crate::finalize::AppliedStep| manifest::Finalizer {
+        name: step.name.to_owned(),
+        from: step.source.to_string(),
+        did: step.effects.iter().chain(&step.warnings).cloned().collect(),
+    };
+    applied.steps.iter().map(finalizer).collect()
+}
+
+fn included(host: &Tree) -> Vec<manifest::Included> {
+    let files = host.iter().filter(|(_, entry)| !matches!(entry.kind, crate::tree::Kind::Dir));
+    let include = |(path, entry): (&crate::tree::TreePath, &crate::tree::Entry)| manifest::Included {
+        path: path.to_string(),
+        sha256: entry.content().map(|content| Sha256::of(content.bytes())),
+    };
+    files.map(include).collect()
+}
+
+fn notes(facts: &Facts<'_>) -> Vec<String> {
+    let of_package =
+        |index: u32| facts.packages.all().nth(index as usize).map(|planned| planned.package.name.as_str()).unwrap_or("?");
+    let unpacking =
+        facts.unpacked.notes.iter().map(|note| format!("`{}` of `{}`: {}", note.path, of_package(note.package), note.remark));
+    unpacking.chain(facts.pruned.notes.iter().cloned()).collect()
+}
+
+fn dropped(facts: &Facts<'_>) -> Vec<manifest::Dropped> {
+    let names: Vec<&str> = facts.packages.all().map(|planned| planned.package.name.as_str()).collect();
+    let name = |origin: &Origin| match origin {
+        Origin::Package(index) => names.get(*index as usize).copied().unwrap_or("?").to_owned(),
+        Origin::Kernel => "kernel".to_owned(),
+        Origin::Config(path) => path.display().to_string(),
+        Origin::Made(stage) => (*stage).to_owned(),
+    };
+    let cause = |dropped: &Dropped| match &dropped.cause {
+        Cause::Rule(rule) => facts.rules.get(*rule).map(ToString::to_string).unwrap_or_default(),
+        Cause::NotNeeded(rule) => {
+            format!("nothing needs it; {}", facts.rules.get(*rule).map(ToString::to_string).unwrap_or_default())
+        }
+        Cause::LinkTo(path) => format!("a link to `{path}`, which is not there"),
+        Cause::UnitGone => "its unit is not there".to_owned(),
+        Cause::Emptied => "nothing is left in it".to_owned(),
+    };
+    let one = |dropped: &Dropped| manifest::Dropped {
+        path: dropped.path.to_string(),
+        package: name(&dropped.origin),
+        rule: cause(dropped),
+    };
+    facts.pruned.dropped.iter().map(one).collect()
+}

@@ -1,0 +1,66 @@
+//! Where kernel modules and firmware come from: packages of a repository, or directories of a machine.
+
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use crate::base::fs::FileError;
+use crate::config::Item;
+use crate::tree::disk;
+use crate::tree::{Origin, Tree, TreePath};
+
+/// The source of a kernel's modules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kernel {
+    /// A kernel package; firmware comes from the profile's firmware packages.
+    Package(Item),
+    /// A directory as `/usr/lib/modules/VERSION`; firmware comes from `firmware` beside `modules` if that is there.
+    Directory {
+        /// The directory.
+        directory: PathBuf,
+        /// The version of the kernel.
+        version: String,
+    },
+}
+
+impl Kernel {
+    /// Returns the firmware directory beside a modules directory, if there is one.
+    pub fn firmware_directory(&self) -> Option<PathBuf> {
+        match self {
+            Kernel::Package(_) => None,
+            Kernel::Directory { directory, .. } => {
+                let beside = directory.parent()?.parent()?.join("firmware");
+                beside.is_dir().then_some(beside)
+            }
+        }
+    }
+
+    /// Tells whether firmware is to come from packages.
+    pub fn wants_firmware_packages(&self) -> bool {
+        self.firmware_directory().is_none()
+    }
+}
+
+/// Tells whether a path of a kernel package is wanted: modules, their lists, and the configuration that says what the kernel can do.
+pub fn is_of_kernel(path: &TreePath) -> bool {
+    path.is_under(&TreePath::literal("usr/lib/modules")) || path.as_bytes().starts_with(b"boot/config-")
+}
+
+/// Tells whether a path of a firmware package is wanted.
+pub fn is_firmware(path: &TreePath) -> bool {
+    path.is_under(&TreePath::literal("usr/lib/firmware"))
+}
+
+/// Reads a modules directory.
+pub fn read(tree: &mut Tree, directory: &Path, version: &str) -> Result<(), Error> {
+    if !directory.is_dir() {
+        let absent = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(FileError::on("read the modules directory", directory)(absent).into());
+    }
+    let at = TreePath::literal("usr/lib/modules").join(version.as_bytes())?;
+    Ok(disk::read(tree, directory, &at, false, &Origin::Kernel)?)
+}
+
+/// Reads a firmware directory.
+pub fn read_firmware(tree: &mut Tree, directory: PathBuf) -> Result<(), Error> {
+    Ok(disk::read(tree, &directory, &TreePath::literal("usr/lib/firmware"), false, &Origin::Kernel)?)
+}
