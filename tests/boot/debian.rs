@@ -110,7 +110,8 @@ struct Apt {
 
 impl Apt {
     fn open(dir: &Path, mirror: &str, release: &str, arch: &str) -> Result<Apt, String> {
-        for sub in ["state/lists/partial", "cache/archives/partial"] {
+        for sub in ["etc/apt.conf.d", "etc/preferences.d", "etc/sources.list.d", "state/lists/partial", "cache/archives/partial"]
+        {
             fs::create_dir_all(dir.join(sub)).map_err(at(dir))?;
         }
         let mut sources = format!("deb [signed-by={KEYRING}] {mirror} {release} main\n");
@@ -118,13 +119,12 @@ impl Apt {
             sources.push_str(&format!("deb [signed-by={KEYRING}] {mirror} {release}-updates main\n"));
             sources.push_str(&format!("deb [signed-by={KEYRING}] {mirror}-security {release}-security main\n"));
         }
-        fs::write(dir.join("sources.list"), sources).map_err(at(dir))?;
+        fs::write(dir.join("etc/sources.list"), sources).map_err(at(dir))?;
         fs::write(dir.join("status"), "").map_err(at(dir))?;
         let conf = dir.join("apt.conf");
         let d = dir.display();
         let text = format!(
-            "Dir::Etc::SourceList \"{d}/sources.list\";\nDir::Etc::SourceParts \"-\";\nDir::Etc::Main \"-\";\n\
-             Dir::Etc::Parts \"-\";\nDir::Etc::Preferences \"-\";\nDir::Etc::PreferencesParts \"-\";\n\
+            "Dir::Etc \"{d}/etc\";\n\
              Dir::State \"{d}/state\";\nDir::State::status \"{d}/status\";\nDir::Cache \"{d}/cache\";\n\
              APT::Architecture \"{arch}\";\nAPT::Architectures {{ \"{arch}\"; }};\nAPT::Sandbox::User \"\";\n\
              Acquire::Languages \"none\";\n{AS_OLD_AS_IT_IS};\n"

@@ -30,11 +30,13 @@ pub enum Expect {
 
 /// What is done to the image before it is booted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Damage {
+pub enum Change {
     /// Nothing.
     None,
     /// Only this many hundredths of it are left.
     Truncated(u64),
+    /// An uncompressed archive goes before it, as boot loaders do it with processor microcode.
+    AfterEarly,
 }
 
 /// One boot.
@@ -55,7 +57,7 @@ pub struct Scenario {
     /// Arguments of `mkinitrd-pkg build` beside distribution, release, architecture and output.
     pub build: &'static [&'static str],
     /// What is done to the image.
-    pub damage: Damage,
+    pub change: Change,
     /// The kernel command line beside the console's.
     pub append: &'static str,
     /// Credentials, passed by SMBIOS.
@@ -95,7 +97,7 @@ const BASE: Scenario = Scenario {
     arch: "amd64",
     disk: Disk::Ext4,
     build: GENERIC,
-    damage: Damage::None,
+    change: Change::None,
     append: BY_LABEL,
     credentials: &[],
     expect: PLAIN,
@@ -152,8 +154,8 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "truncated",
-        shows: "the last tenth of the image is missing",
-        damage: Damage::Truncated(90),
+        shows: "an image cut within its first segment",
+        change: Change::Truncated(10),
         expect: Expect::Refuses { says: &["Initramfs unpacking failed", "Kernel panic - not syncing"] },
         ..BASE
     },
@@ -176,6 +178,22 @@ pub const SCENARIOS: &[Scenario] = &[
         disk: Disk::Btrfs,
         expect: Expect::Boots { source: "/dev/vda", fstype: "btrfs" },
         twin: Some("no-root"),
+        ..BASE
+    },
+    Scenario {
+        name: "truncated-modules",
+        shows: "an image cut within its kernel modules, which the kernel takes without a word",
+        tier: Tier::Slow,
+        change: Change::Truncated(50),
+        append: "root=LABEL=root systemd.default_device_timeout_sec=15",
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        ..BASE
+    },
+    Scenario {
+        name: "after-early",
+        shows: "an uncompressed archive before ours",
+        tier: Tier::Slow,
+        change: Change::AfterEarly,
         ..BASE
     },
     compressed("compress-zstd", &["--generic", "--compress", "zstd:19"]),
