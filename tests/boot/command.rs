@@ -9,6 +9,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("apt-get", "apt"),
     ("apt-cache", "apt"),
     ("btrfs", "btrfs-progs"),
+    ("cpio", "cpio"),
     ("cryptsetup", "cryptsetup-bin"),
     ("dpkg-deb", "dpkg"),
     ("mke2fs", "e2fsprogs"),

@@ -16,7 +16,7 @@ use crate::scenarios::Scenario;
 pub struct Parts {
     /// The kernel.
     pub kernel: PathBuf,
-    /// The initrd, damaged if the scenario wants it.
+    /// The initrd, changed if the scenario wants it.
     pub initrd: PathBuf,
     /// The disk.
     pub disk: PathBuf,
@@ -53,7 +53,7 @@ impl Workshop {
         let image = self.image(scenario)?;
         let kernel = self.kernel(scenario, &image)?;
         let (disk, nonce) = self.disk(scenario)?;
-        let initrd = image::damaged(scenario, &image, &self.dir)?;
+        let initrd = image::changed(scenario, &image, &self.dir)?;
         Ok(Parts { kernel, initrd, disk, nonce })
     }
 
@@ -73,7 +73,7 @@ impl Workshop {
             let version = ours.then(|| image::kernel_version(image)).transpose()?;
             debian.kernel(scenario.release, scenario.arch, version.as_deref())
         };
-        self.kernels.entry(format!("{} {}", image.display(), scenario.release)).or_insert_with(find).clone()
+        self.kernels.entry(format!("{} {} {}", image.display(), scenario.release, scenario.arch)).or_insert_with(find).clone()
     }
 
     fn disk(&mut self, scenario: &Scenario) -> Result<(PathBuf, String), String> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::command::at;
 use crate::runner::Outcome;
-use crate::scenarios::{Damage, Expect, SCENARIOS, Scenario, Tier};
+use crate::scenarios::{Change, Expect, SCENARIOS, Scenario, Tier};
 
 /// Returns one line for a scenario that is done.
 pub fn line(outcome: &Outcome) -> String {
@@ -65,7 +65,11 @@ pub fn write_matrix(outcomes: &[Outcome]) -> Result<(), String> {
             Expect::Boots { source, fstype } => format!("`{source}` {fstype}"),
             Expect::Refuses { says } => says.iter().map(|text| format!("no root; “{text}”")).collect::<Vec<_>>().join("; "),
         };
-        let damage = if scenario.damage == Damage::None { "" } else { " (damaged)" };
+        let change = match scenario.change {
+            Change::None => String::new(),
+            Change::Truncated(percent) => format!(" ({percent} % of it left)"),
+            Change::AfterEarly => " (joined with `cat`)".to_owned(),
+        };
         let tier = if scenario.tier == Tier::Smoke { "smoke" } else { "slow" };
         let twin = scenario.twin.map_or("-".to_owned(), |twin| format!("`{twin}`"));
         let Scenario { name, shows, release, arch, disk, append, .. } = scenario;
@@ -73,7 +77,7 @@ pub fn write_matrix(outcomes: &[Outcome]) -> Result<(), String> {
         let build = scenario.build.join(" ");
         let disk = disk.name();
         text.push_str(&format!(
-            "| `{name}` | {shows}{damage} | {tier} | {release} {arch} | {disk} | `{build}` | `{kernel_line}` | {expected} | {twin} | {result} |\n"
+            "| `{name}` | {shows}{change} | {tier} | {release} {arch} | {disk} | `{build}` | `{kernel_line}` | {expected} | {twin} | {result} |\n"
         ));
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/boot-matrix.md");
