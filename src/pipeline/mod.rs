@@ -21,7 +21,7 @@ use crate::manifest::{Manifest, Repository};
 use crate::modules::{self, Selected};
 use crate::pack::{self, Image, Segment, SegmentName};
 use crate::package::{Catalog, Package};
-use crate::plan::{self, Plan, Planned};
+use crate::plan::{self, Part, Plan, Planned};
 use crate::prune::{self, Plugin, Pruned, Rules};
 use crate::report::{Event, Reporter, Stage};
 use crate::store::payload;
@@ -51,29 +51,6 @@ pub struct Request<'a> {
     pub verified: bool,
     /// The repositories that were read.
     pub repositories: Vec<Repository>,
-}
-
-/// Everything that goes into an image: userland, kernel and firmware packages.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Packages {
-    /// The userland, solved.
-    pub base: Plan,
-    /// The kernel package and its parts.
-    pub kernel: Vec<Planned>,
-    /// Firmware packages.
-    pub firmware: Vec<Planned>,
-}
-
-impl Packages {
-    /// Returns all, in the order in which they are numbered.
-    pub fn all(&self) -> impl Iterator<Item = &Planned> {
-        self.base.packages.iter().chain(&self.kernel).chain(&self.firmware)
-    }
-
-    /// Returns those whose files are needed.
-    pub fn wanted(&self) -> impl Iterator<Item = &Planned> {
-        self.all().filter(|planned| !planned.omitted)
-    }
 }
 
 /// What a build gives.
@@ -112,7 +89,7 @@ pub struct Planning<'a> {
 }
 
 /// Plans the packages of an image.
-pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Packages, Error> {
+pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Plan, Error> {
     reporter.event(&Event::Begin { stage: Stage::Plan });
     let Planning { profile, kernel, recommends } = *wanted;
     let blocked = profile.block.iter().map(|blocked| plan::Blocked {
@@ -122,27 +99,23 @@ pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporte
     });
     let request =
         plan::Request { packages: profile.packages.clone(), recommends, blocked: blocked.collect(), omit: profile.omit.clone() };
-    let mut packages = Packages { base: plan::plan(&request, catalog, reporter)?, ..Packages::default() };
+    let mut plan = plan::plan(&request, catalog, reporter)?;
     if let Some(Kernel::Package(name)) = kernel {
-        packages.kernel = plan::parts(name, &profile.kernel_follow, catalog)?;
+        plan.packages.extend(plan::parts(Part::Kernel, name, &profile.kernel_follow, catalog)?);
     }
     if kernel.is_some_and(Kernel::wants_firmware_packages) {
         for name in &profile.firmware_packages {
-            for part in plan::parts(name, &[], catalog)? {
-                if !packages.firmware.iter().any(|other| other.package.name == part.package.name) {
-                    packages.firmware.push(part);
-                }
-            }
+            plan.packages.extend(plan::parts(Part::Firmware, name, &[], catalog)?);
         }
     }
-    reporter.event(&Event::End { stage: Stage::Plan, figures: &describe::plan_figures(&packages) });
-    Ok(packages)
+    reporter.event(&Event::End { stage: Stage::Plan, figures: &describe::plan_figures(&plan) });
+    Ok(plan)
 }
 
 /// Builds: from packages on this machine to an image in memory.
 pub fn build(
     request: &Request<'_>,
-    packages: &Packages,
+    plan: &Plan,
     blobs: &[Blob],
     family: &dyn Family,
     stores: Stores<'_>,
@@ -151,7 +124,7 @@ pub fn build(
     let stops = |stage| request.stop_after == Some(stage);
     let layout = layout(request.profile)?;
     let rules = Rules::new(request.profile.prune.iter().cloned())?;
-    let files = Files::new(packages, blobs);
+    let files = Files::new(plan, blobs);
 
     // Without pruning nothing is left out: that is the root that a package manager would make.
     let keep = |path: &TreePath, _: &str| stops(Stage::Unpack) || rules.verdict(path).stores();
@@ -161,7 +134,7 @@ pub fn build(
     }
 
     let plugins = plugins(request.profile)?;
-    let names: Vec<String> = packages.base.packages.iter().map(|planned| planned.package.name.clone()).collect();
+    let names: Vec<String> = plan.packages.iter().map(|planned| planned.package.name.clone()).collect();
     let pruning = prune::Plan {
         rules: &rules,
         plugins: &plugins,
@@ -190,7 +163,7 @@ pub fn build(
         return Ok(Outcome::Tree(whole));
     }
 
-    let facts = describe::Facts { request, packages, unpacked: &base, rules: &rules, pruned: &pruned, applied: &applied };
+    let facts = describe::Facts { request, plan, unpacked: &base, rules: &rules, pruned: &pruned, applied: &applied };
     let manifest = describe::manifest(&facts, selected.as_ref(), &host);
     let image = pack_image(request, base.tree, selected, host, &manifest, epoch_s, stores, reporter)?;
     Ok(Outcome::Image { image, manifest: Box::new(manifest), kernel })
@@ -209,36 +182,22 @@ fn plugins(profile: &Profile) -> Result<Vec<Plugin>, Error> {
     Ok(profile.plugins.iter().map(read).collect::<Result<_, _>>()?)
 }
 
-/// Which of the packages.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Base,
-    Kernel,
-    Firmware,
-}
-
-/// The verified files of all packages.
+/// The packages and their verified files.
 struct Files<'a> {
-    packages: &'a Packages,
-    /// For each package of [`Packages::all`] its file; none for one that is omitted.
+    plan: &'a Plan,
+    /// For each package its file; none for one that is omitted.
     blobs: Vec<Option<&'a Blob>>,
 }
 
 impl<'a> Files<'a> {
-    fn new(packages: &'a Packages, blobs: &'a [Blob]) -> Self {
+    fn new(plan: &'a Plan, blobs: &'a [Blob]) -> Self {
         let find = |planned: &Planned| blobs.iter().find(|blob| blob.sha256 == planned.package.sha256);
-        Self { packages, blobs: packages.all().map(find).collect() }
+        Self { plan, blobs: plan.packages.iter().map(find).collect() }
     }
 
     fn of(&self, part: Part) -> Vec<(u32, &'a Package, &'a Blob)> {
-        let (base, kernel) = (self.packages.base.packages.len(), self.packages.kernel.len());
-        let of = |index: usize| match index {
-            index if index < base => Part::Base,
-            index if index < base + kernel => Part::Kernel,
-            _ => Part::Firmware,
-        };
-        let all = self.packages.all().zip(&self.blobs).enumerate();
-        all.filter(|(index, (planned, _))| of(*index) == part && !planned.omitted)
+        let all = self.plan.packages.iter().zip(&self.blobs).enumerate();
+        all.filter(|(_, (planned, _))| planned.part == part && !planned.omitted)
             .filter_map(|(index, (planned, blob))| Some((index as u32, &planned.package, (*blob)?)))
             .collect()
     }

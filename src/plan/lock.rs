@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, Planned, Reason};
+use super::{Part, Plan, Planned, Reason};
 use crate::base::digest::Sha256;
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::limit;
@@ -36,15 +36,31 @@ struct Entry {
     order: usize,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     omitted: bool,
+    #[serde(default, skip_serializing_if = "is_base")]
+    part: Part,
     reason: Why,
+}
+
+fn is_base(part: &Part) -> bool {
+    *part == Part::Base
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 enum Why {
-    Requested(String),
-    Required { by: String, requirement: String },
-    Recommended { by: String, requirement: String },
+    /// The word of the request, and where it was written: a locked build says the same as the one that it repeats.
+    Requested {
+        text: String,
+        at: String,
+    },
+    Required {
+        by: String,
+        requirement: String,
+    },
+    Recommended {
+        by: String,
+        requirement: String,
+    },
     LeftOver,
 }
 
@@ -157,7 +173,7 @@ pub fn write(plan: &Plan) -> String {
 fn entry(order: usize, planned: &Planned) -> Entry {
     let package = &planned.package;
     let reason = match &planned.reason {
-        Reason::Requested(item) => Why::Requested(item.text.clone()),
+        Reason::Requested(item) => Why::Requested { text: item.text.clone(), at: item.source.to_string() },
         Reason::Required { by, requirement } => Why::Required { by: by.clone(), requirement: requirement.clone() },
         Reason::Recommended { by, requirement } => Why::Recommended { by: by.clone(), requirement: requirement.clone() },
         Reason::LeftOver => Why::LeftOver,
@@ -171,6 +187,7 @@ fn entry(order: usize, planned: &Planned) -> Entry {
         size_bytes: package.size_bytes,
         order,
         omitted: planned.omitted,
+        part: planned.part,
         reason,
     }
 }
@@ -202,14 +219,13 @@ fn planned(entry: Entry, file: &str, catalog: &dyn Catalog) -> Result<Planned, L
     for id in same {
         let package = catalog.package(id)?;
         if package.sha256 == entry.sha256 && package.arch == entry.arch {
-            let source = Source { file: file.into(), line: 0 };
             let reason = match entry.reason {
-                Why::Requested(text) => Reason::Requested(Item { text, source }),
+                Why::Requested { text, at } => Reason::Requested(Item { text, source: Source { file: at.into(), line: 0 } }),
                 Why::Required { by, requirement } => Reason::Required { by, requirement },
                 Why::Recommended { by, requirement } => Reason::Recommended { by, requirement },
                 Why::LeftOver => Reason::LeftOver,
             };
-            return Ok(Planned { package, reason, omitted: entry.omitted });
+            return Ok(Planned { package, reason, omitted: entry.omitted, part: entry.part });
         }
         listed.get_or_insert((package.repo, package.sha256));
     }

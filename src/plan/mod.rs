@@ -62,6 +62,21 @@ pub struct Planned {
     pub reason: Reason,
     /// It is neither fetched nor unpacked.
     pub omitted: bool,
+    /// What it is taken for.
+    pub part: Part,
+}
+
+/// What a package is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// The userland of the image.
+    #[default]
+    Base,
+    /// The modules of its kernel.
+    Kernel,
+    /// Firmware that modules ask for.
+    Firmware,
 }
 
 /// Why a package is in a plan: who asked for it first.
@@ -92,6 +107,11 @@ impl Plan {
     /// Returns a package.
     pub fn get(&self, name: &str) -> Option<&Planned> {
         self.packages.iter().find(|planned| planned.package.name == name)
+    }
+
+    /// Returns the packages whose files are needed.
+    pub fn wanted(&self) -> impl Iterator<Item = &Planned> {
+        self.packages.iter().filter(|planned| !planned.omitted)
     }
 
     /// Returns why a package is there: itself, the one that asked for it, and so on up to one that was requested.
@@ -370,7 +390,7 @@ fn finish(request: &Request, wanted: &[Wanted<'_>], pool: &mut Pool<'_>, choice:
             },
         };
         let omitted = request.omit.iter().any(|item| item.text == package.name);
-        packages.push(Planned { package, reason, omitted });
+        packages.push(Planned { package, reason, omitted, part: Part::Base });
     }
     Ok(Plan { packages })
 }

@@ -4,14 +4,14 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::{Error, Planned, Reason, Request, find};
+use super::{Error, Part, Planned, Reason, Request, find};
 use crate::base::glob;
 use crate::config::Item;
 use crate::package::Catalog;
 
 /// Returns the package that `item` names, and those of its dependencies whose names match a glob of `follow`, and theirs: a
 /// metapackage leads to the package that has the files.
-pub fn parts(item: &Item, follow: &[Item], catalog: &dyn Catalog) -> Result<Vec<Planned>, Error> {
+pub fn parts(part: Part, item: &Item, follow: &[Item], catalog: &dyn Catalog) -> Result<Vec<Planned>, Error> {
     let request = Request::default();
     let first = find(&request, catalog, item, item.text.trim())?;
     let mut queue = VecDeque::from([(first, Reason::Requested(item.clone()))]);
@@ -33,7 +33,7 @@ pub fn parts(item: &Item, follow: &[Item], catalog: &dyn Catalog) -> Result<Vec<
                 }
             }
         }
-        parts.push(Planned { package: catalog.package(id)?, reason, omitted: false });
+        parts.push(Planned { package: catalog.package(id)?, reason, omitted: false, part });
     }
     Ok(parts)
 }
