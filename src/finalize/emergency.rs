@@ -3,6 +3,7 @@
 //! Root has no password in an initrd, so sulogin would refuse everybody without saying what to do. By default the console therefore
 //! says what failed and how to get a shell; a profile may allow a shell at once or for a password.
 
+use super::units::find_program;
 use super::{Context, Emergency, Error, Notes};
 use crate::tree::{Entry, Tree, TreePath};
 
@@ -73,6 +74,8 @@ pub(super) fn run(tree: &mut Tree, context: &Context<'_>, notes: &mut Notes) -> 
     }
     let has = |path: &str| tree.read(&TreePath::literal(path)).is_some();
     let (shell, sulogin) = (has("bin/sh"), has("sbin/sulogin") || has("usr/sbin/sulogin"));
+    // systemd's own unit calls plymouth first; where there is none, its complaint would stand above what matters.
+    let quiet = if find_program(tree, "plymouth").is_none() { "ExecStartPre=\n" } else { "" };
     match &context.options.emergency {
         Emergency::Locked if !shell => {
             notes.warn("there is no `/bin/sh`: when the boot fails, the console does not say how to get a shell");
@@ -81,7 +84,7 @@ pub(super) fn run(tree: &mut Tree, context: &Context<'_>, notes: &mut Notes) -> 
         Emergency::Locked => {
             let entry = Entry::file(EXPLAINER_TEXT, notes.origin()).with_mode(0o755);
             notes.put(tree, &TreePath::literal(EXPLAINER), entry)?;
-            let text = |unit| format!("[Service]\nExecStart=\nExecStart=-/{EXPLAINER} {unit}\n");
+            let text = |unit| format!("[Service]\n{quiet}ExecStart=\nExecStart=-/{EXPLAINER} {unit}\n");
             units.into_iter().try_for_each(|unit| drop_in(tree, notes, unit, &text(unit)))
         }
         Emergency::Shell | Emergency::Password(_) if !shell || !sulogin || !has(SULOGIN_SHELL) => {
@@ -91,8 +94,8 @@ pub(super) fn run(tree: &mut Tree, context: &Context<'_>, notes: &mut Notes) -> 
             Ok(())
         }
         Emergency::Shell => {
-            let text = "[Service]\nEnvironment=SYSTEMD_SULOGIN_FORCE=1\n";
-            units.into_iter().try_for_each(|unit| drop_in(tree, notes, unit, text))
+            let text = format!("[Service]\n{quiet}Environment=SYSTEMD_SULOGIN_FORCE=1\n");
+            units.into_iter().try_for_each(|unit| drop_in(tree, notes, unit, &text))
         }
         Emergency::Password(hash) => set_password(tree, notes, hash),
     }
@@ -160,7 +163,9 @@ mod tests {
         let explainer = tree.get(&TreePath::literal(EXPLAINER)).expect("the explainer");
         assert_eq!(explainer.meta.mode, 0o755);
         let drop_in = tree.read(&TreePath::literal(DROP_IN)).expect("the drop-in").bytes().to_vec();
-        assert!(drop_in.starts_with(b"[Service]\nExecStart=\nExecStart=-/usr/lib/mkinitrd-pkg/emergency emergency\n"));
+        assert!(
+            drop_in.starts_with(b"[Service]\nExecStartPre=\nExecStart=\nExecStart=-/usr/lib/mkinitrd-pkg/emergency emergency\n")
+        );
         assert!(tree.get(&TreePath::literal("usr/lib/systemd/system/rescue.service.d")).is_none(), "there is no rescue.service");
     }
 
@@ -186,7 +191,7 @@ mod tests {
         let mut open = tree(ALL);
         run_step("emergency", &mut open, &options(Emergency::Shell));
         let drop_in = open.read(&TreePath::literal(DROP_IN)).expect("the drop-in");
-        assert_eq!(drop_in.bytes(), b"[Service]\nEnvironment=SYSTEMD_SULOGIN_FORCE=1\n");
+        assert_eq!(drop_in.bytes(), b"[Service]\nExecStartPre=\nEnvironment=SYSTEMD_SULOGIN_FORCE=1\n");
         let mut secret = tree(ALL);
         run_step("emergency", &mut secret, &options(Emergency::Password("$6$salt$hash".to_owned())));
         let shadow = secret.get(&TreePath::literal("etc/shadow")).expect("shadow");
