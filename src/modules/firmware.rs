@@ -137,6 +137,15 @@ enum Copied {
     Nothing,
 }
 
+/// Returns where a path of `/lib` lies in the image, and whether it is one: a directory `lib` in a later segment would replace the
+/// link that an earlier one has there, and nothing would start any more.
+fn merged(path: &TreePath) -> Result<(TreePath, bool), Error> {
+    match path.relative_to(&TreePath::literal("lib")) {
+        Some(below) => Ok((TreePath::literal("usr/lib").join(below)?, true)),
+        None => Ok((path.clone(), false)),
+    }
+}
+
 /// Copies a file and every link on the way to it.
 fn copy(from: &Tree, path: &TreePath, into: &mut Tree) -> Result<Copied, Error> {
     let mut todo: Vec<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
@@ -156,15 +165,25 @@ fn copy(from: &Tree, path: &TreePath, into: &mut Tree) -> Result<Copied, Error> 
         }
     }
     let Some(entry) = from.get(&at).filter(|entry| entry.content().is_some()) else { return Ok(Copied::Nothing) };
-    for (link, entry) in links {
-        if into.get(&link).is_none() {
-            into.put(&link, entry)?;
+    // Links of the root itself (`lib`) are the image's own, which every root has.
+    for (link, mut entry) in links.into_iter().filter(|(link, _)| link.components().count() > 1) {
+        let (here, unmerged) = merged(&link)?;
+        if let (true, Kind::Symlink(target)) = (unmerged, &mut entry.kind) {
+            let (to, unmerged) = merged(&link.link_target(target)?)?;
+            // One level deeper, a link that leaves /lib by `..` would go astray.
+            if !unmerged {
+                *target = [b"/", to.as_bytes()].concat();
+            }
+        }
+        if into.get(&here).is_none() {
+            into.put(&here, entry)?;
         }
     }
-    if into.get(&at).is_none() {
-        into.put(&at, entry.clone())?;
+    let (here, _) = merged(&at)?;
+    if into.get(&here).is_none() {
+        into.put(&here, entry.clone())?;
     }
-    Ok(Copied::File(at))
+    Ok(Copied::File(here))
 }
 
 #[cfg(test)]
@@ -228,6 +247,43 @@ mod tests {
         assert_eq!(files, expected);
         assert!(what.missing.is_empty() && what.files.len() == 3);
         assert_eq!(what.files[1].path, TreePath::literal("usr/share/other/real.bin"));
+    }
+
+    #[test]
+    fn firmware_of_unmerged_packages_goes_below_usr() {
+        let links =
+            [("lib/firmware/b", "a"), ("lib/firmware/c", "../../etc/alternatives/c"), ("etc/alternatives/c", "/lib/firmware/a")];
+        let tree = firmware(&["lib/firmware/a"], &links);
+        let wishes = BTreeMap::from([("m".to_owned(), ["b", "c"].map(str::to_owned).into())]);
+        let mut into = Tree::new();
+        let kver = KernelVersion::parse("6.1").expect("a version");
+        let found = collect(&tree, &kver, &wishes, &mut into).expect("no clash");
+        let real = TreePath::literal("usr/lib/firmware/a");
+        assert!(found.files.len() == 2 && found.files.iter().all(|file| file.path == real));
+        let files: Vec<String> = into
+            .iter()
+            .filter_map(|(path, entry)| match &entry.kind {
+                Kind::Dir => None,
+                Kind::Symlink(to) => Some(format!("{path} → {}", to.escape_ascii())),
+                _ => Some(path.to_string()),
+            })
+            .collect();
+        assert_eq!(
+            files,
+            [
+                "/etc/alternatives/c → /lib/firmware/a",
+                "/usr/lib/firmware/a",
+                "/usr/lib/firmware/b → a",
+                "/usr/lib/firmware/c → /etc/alternatives/c"
+            ]
+        );
+    }
+
+    #[test]
+    fn links_of_the_root_are_not_copied() {
+        let links = [("lib", "usr/lib"), ("usr/lib/firmware/b", "/lib/firmware/a")];
+        let tree = firmware(&["usr/lib/firmware/a"], &links);
+        assert_eq!(found(&tree, &["b"]).0, ["a", "b"]);
     }
 
     #[test]

@@ -71,9 +71,9 @@ pub fn package_of(suite: &str, component: &str, arch: &str, wanted: &dyn Fn(&str
     }
     let text = fs::read_to_string(&index).expect("the index");
     let field = |stanza: &str, name: &str| stanza.lines().find_map(|line| Some(line.strip_prefix(name)?.to_owned()));
-    // The last one is the newest: names have the version in them.
     let hits = text.split("\n\n").filter(|stanza| field(stanza, "Package: ").is_some_and(|name| wanted(&name)));
-    let stanza = hits.last().unwrap_or_else(|| panic!("the package is in {suite} {arch}"));
+    let newest = hits.max_by_key(|stanza| numbers(&field(stanza, "Package: ").unwrap_or_default()));
+    let stanza = newest.unwrap_or_else(|| panic!("the package is in {suite} {arch}"));
     let path = field(stanza, "Filename: ").expect("a path");
     let file = dir.join(path.rsplit('/').next().expect("a name"));
     if !file.exists() {
@@ -82,6 +82,11 @@ pub fn package_of(suite: &str, component: &str, arch: &str, wanted: &dyn Fn(&str
         fs::rename(&partial, &file).expect("renaming");
     }
     file
+}
+
+/// Returns the numbers in a package's name: kernels have their version there.
+fn numbers(name: &str) -> Vec<u32> {
+    name.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }
 
 /// Unpacks packages into a directory of the cache, once.
