@@ -59,7 +59,7 @@ fn e15_e18_whatever_is_taken_away_is_missed() {
         let needed = pruned.kept.iter().filter(|(_, reason)| reason.needed.as_ref().is_some_and(|needed| needed.must));
         let paths: Vec<&TreePath> = needed.map(|(path, _)| path).collect();
         assert!(paths.len() > 100, "only {} files are needed by others", paths.len());
-        for path in sample(&paths, 150) {
+        for path in sample(&paths, 60) {
             let rule = format!("-{}", escape(&path.to_string()[1..]));
             let told = refusal(&profile, &target, &rule);
             assert!(
