@@ -45,7 +45,7 @@ impl Glob {
 
     /// Tells whether the whole of `path` matches.
     pub fn matches(&self, path: &[u8]) -> bool {
-        self.alternatives.iter().any(|pattern| matches(pattern, path))
+        self.alternatives.iter().any(|pattern| !parts_early(pattern, path) && matches(pattern, path))
     }
 
     /// Returns the bytes with which every match of an alternative begins, one prefix an alternative.
@@ -55,6 +55,12 @@ impl Glob {
             &pattern[..end]
         })
     }
+}
+
+/// Tells whether pattern and path differ before the pattern's first wildcard, as nearly all pairs of them do.
+fn parts_early(pattern: &[u8], path: &[u8]) -> bool {
+    let first = pattern.iter().zip(path).find(|(p, s)| p != s || b"*?[\\".contains(p));
+    first.is_some_and(|(p, _)| !b"*?[\\".contains(p))
 }
 
 /// Matches one pattern without braces against the whole of `path`.
@@ -69,7 +75,7 @@ pub fn matches(pattern: &[u8], path: &[u8]) -> bool {
         if p == pattern.len() && s == path.len() {
             return true;
         }
-        if pattern[p..].starts_with(b"**") {
+        if pattern.get(p) == Some(&b'*') && pattern.get(p + 1) == Some(&b'*') {
             // `a/**/b` also matches `a/b`: the slash behind `**` belongs to it.
             let behind = if pattern[p..].starts_with(b"**/") && (p == 0 || pattern[p - 1] == b'/') { p + 3 } else { p + 2 };
             let slash_eaten = behind == p + 3;

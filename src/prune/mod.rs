@@ -394,3 +394,130 @@ impl<'a> Work<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Silent;
+    use crate::tree::Entry;
+
+    const SYSTEM: &str = "usr/lib/systemd/system";
+
+    fn path(text: &str) -> TreePath {
+        TreePath::literal(text)
+    }
+
+    /// Returns a tree of files (`path`, text) and links (`path`, `-> target`), all executable and of package 0.
+    fn tree(entries: &[(&str, &str)]) -> Tree {
+        let mut tree = Tree::new();
+        for (name, text) in entries {
+            let entry = match text.strip_prefix("-> ") {
+                Some(target) => Entry::symlink(target, Origin::Package(0)),
+                None => Entry::file(*text, Origin::Package(0)).with_mode(0o755),
+            };
+            tree.insert(&path(name), entry).expect(name);
+        }
+        tree
+    }
+
+    fn pruned(tree: &mut Tree, rules: &[&str]) -> Result<Pruned, Error> {
+        let rules = Rules::new(rules.iter().copied().map(Item::from_command_line)).expect("rules");
+        let packages = ["p".to_owned()];
+        let plan = Plan { rules: &rules, plugins: &[], dlopen: &[], packages: &packages, unstored: &[] };
+        prune(tree, &plan, &Silent)
+    }
+
+    fn names(tree: &Tree) -> Vec<String> {
+        tree.iter().filter(|(_, entry)| !matches!(entry.kind, Kind::Dir)).map(|(path, _)| path.to_string()).collect()
+    }
+
+    #[test]
+    fn needs_are_taken_in_through_links_and_the_rest_goes() {
+        let mut tree = tree(&[
+            ("bin", "-> usr/bin"),
+            ("usr/bin/a", "#!/bin/sh\n"),
+            ("usr/bin/sh", "-> dash"),
+            ("usr/bin/dash", "x"),
+            ("usr/bin/zsh", "x"),
+            ("usr/share/doc/a/b", "x"),
+        ]);
+        let pruned = pruned(&mut tree, &["?usr/bin/*", "+usr/bin/a", "-usr/share/"]).expect("pruning");
+        assert_eq!(names(&tree), ["/bin", "/usr/bin/a", "/usr/bin/dash", "/usr/bin/sh"]);
+        assert!(tree.get(&path("usr/share")).is_none(), "emptied directories go");
+        let needed = pruned.kept[&path("usr/bin/dash")].needed.clone().expect("a reason");
+        assert_eq!((needed.by, needed.verb, needed.must), (path("usr/bin/a"), "is interpreted by", true));
+        let causes: Vec<_> = pruned.dropped.iter().map(|dropped| (dropped.path.to_string(), dropped.cause.clone())).collect();
+        assert!(causes.contains(&("/usr/bin/zsh".to_owned(), Cause::NotNeeded(0))));
+        assert!(causes.contains(&("/usr/share/doc".to_owned(), Cause::Emptied)));
+    }
+
+    #[test]
+    fn e15_what_is_missing_is_an_error_with_the_rule() {
+        let mut tree = tree(&[("usr/bin/a", "#!/usr/bin/env awk\n"), ("usr/bin/env", "x"), ("usr/bin/awk", "x")]);
+        let error = pruned(&mut tree, &["-usr/bin/awk"]).expect_err("awk is missing");
+        assert_eq!(error.to_string(), "`/usr/bin/a` is interpreted by `awk`, which is not in the image");
+        let Error::Missing { lost, .. } = &error;
+        assert_eq!(lost.to_string(), "the rule `-usr/bin/awk` (the command line) dropped `/usr/bin/awk` of the package `p`");
+        assert_eq!(error.hints(), ["add the prune rule `+usr/bin/awk`, or `-usr/bin/a` if the image can do without"]);
+        assert_eq!(error.kind().exit_code(), 3);
+    }
+
+    #[test]
+    fn e15_a_script_that_nothing_can_run_is_missed_even_if_no_package_has_it() {
+        let error = pruned(&mut tree(&[("usr/bin/a", "#!/usr/bin/perl\n")]), &[]).expect_err("perl is missing");
+        assert!(matches!(error, Error::Missing { lost: Lost::NoPackage, .. }));
+    }
+
+    #[test]
+    fn units_bring_their_programs_and_leave_with_their_attachments() {
+        let at = |name: &str| format!("{SYSTEM}/{name}");
+        let mut tree = tree(&[
+            (&at("a.service"), "ExecStart=/usr/bin/a\nExecStopPost=-/usr/bin/gone\nExecStartPre=-/never/shipped\n"),
+            (&at("a.service.d/x.conf"), "[Service]\nExecStartPre=b\n"),
+            (&at("gone.service"), "ExecStart=/nowhere"),
+            (&at("gone.service.d/x.conf"), "ExecStartPre=/nowhere\n"),
+            (&at("t.target"), ""),
+            (&at("t.target.wants/a.service"), "-> ../a.service"),
+            (&at("t.target.wants/gone.service"), "-> ../gone.service"),
+            (&at("later.service"), "ConditionPathExists=!/etc/initrd-release\nExecStart=/nowhere"),
+            ("usr/bin/a", "x"),
+            ("usr/bin/b", "x"),
+            ("usr/bin/gone", "x"),
+        ]);
+        let gone = format!("-{}", at("gone.service"));
+        let pruned = pruned(&mut tree, &["?usr/bin/*", "-usr/bin/gone", &gone]).expect("pruning");
+        let expected = ["a.service", "a.service.d/x.conf", "later.service", "t.target", "t.target.wants/a.service"];
+        let mut expected: Vec<String> = expected.iter().map(|name| format!("/{SYSTEM}/{name}")).collect();
+        expected.splice(0..0, ["/usr/bin/a".to_owned(), "/usr/bin/b".to_owned()]);
+        assert_eq!(names(&tree), expected);
+        assert_eq!(pruned.notes.len(), 2, "{:?}", pruned.notes);
+        assert!(pruned.notes[0].contains("`/usr/bin/gone`") && pruned.notes[1].contains("never runs in the image"));
+    }
+
+    #[test]
+    fn links_go_with_their_targets_and_others_stay() {
+        let mut tree = tree(&[
+            ("usr/bin/vi", "-> vim"),
+            ("usr/bin/ex", "-> vi"),
+            ("usr/bin/vim", "x"),
+            ("etc/mtab", "-> ../proc/self/mounts"),
+            ("usr/lib/keep/f", "x"),
+        ]);
+        tree.insert(&path("usr/lib/empty"), Entry::dir(Origin::Package(0))).expect("a directory");
+        let pruned = pruned(&mut tree, &["-usr/bin/vim", "-usr/lib/keep/f", "+usr/lib/keep"]).expect("pruning");
+        assert_eq!(names(&tree), ["/etc/mtab"]);
+        assert_eq!(pruned.notes.len(), 2);
+        assert!(tree.get(&path("usr/lib/keep")).is_some(), "a `+` rule keeps a directory that is emptied");
+        assert!(tree.get(&path("usr/lib/empty")).is_some(), "a directory that was empty before stays");
+        assert!(tree.get(&path("usr/bin")).is_none());
+    }
+
+    #[test]
+    fn what_the_user_lays_over_is_no_business_of_the_rules() {
+        let mut tree = tree(&[("etc/a", "x")]);
+        let own = Entry::file("x", Origin::Config("/etc/mkinitrd-pkg/files/etc/fstab".into()));
+        tree.insert(&path("etc/fstab"), own).expect("a file");
+        pruned(&mut tree, &["-etc/**"]).expect("pruning");
+        assert_eq!(names(&tree), ["/etc/fstab"]);
+    }
+}
