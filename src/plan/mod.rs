@@ -124,7 +124,7 @@ pub enum Error {
         similar: Vec<String>,
         /// Where it was looked for.
         #[source]
-        because: Step,
+        because: Box<Step>,
     },
     /// The package is there, but not in this version.
     #[error("`{name}` is not available in version `{wanted}`")]
@@ -137,7 +137,7 @@ pub enum Error {
         item: Item,
         /// What there is instead.
         #[source]
-        because: Step,
+        because: Box<Step>,
     },
     /// The name is none of a package, and several packages provide it.
     #[error("`{name}` is not a package, and several provide it")]
@@ -156,22 +156,20 @@ pub enum Error {
         wanted: Vec<Item>,
         /// Why, in at most five steps.
         #[source]
-        because: Step,
+        because: Box<Step>,
     },
     /// A package would enter that must not.
-    #[error("`{name}` must not be part of an initrd: {why}")]
+    #[error("`{name}` must not be part of an initrd: {}", .block.why)]
     Blocked {
         /// The package.
         name: String,
-        /// Why not.
-        why: String,
-        /// Where that is written.
-        source_of_block: Source,
+        /// What blocks it.
+        block: Box<Blocked>,
         /// Who wants it, or what needs it.
         item: Item,
         /// How it would enter.
         #[source]
-        because: Step,
+        because: Box<Step>,
     },
     /// The question was not answered in time.
     #[error("no set of packages was found for the request in time")]
