@@ -42,7 +42,7 @@ impl std::error::Error for Step {
 
 impl Step {
     /// Makes a chain; of a long one the middle is counted instead of told.
-    fn chain(mut texts: Vec<String>) -> Self {
+    fn chain(mut texts: Vec<String>) -> Box<Self> {
         if texts.len() > STEPS_MAX {
             let end = texts.split_off(texts.len() - 2);
             let left_out = texts.split_off(STEPS_MAX - 3).len();
@@ -53,7 +53,7 @@ impl Step {
         for text in texts.into_iter().rev() {
             next = Some(Box::new(Step { text, next }));
         }
-        next.map_or_else(|| Step { text: "no reason is known".into(), next: None }, |first| *first)
+        next.unwrap_or_else(|| Box::new(Step { text: "no reason is known".to_owned(), next: None }))
     }
 }
 
@@ -76,8 +76,8 @@ pub fn hints(error: &Error) -> Vec<String> {
         Error::Version { name, .. } => vec![format!("ask for `{name}` without a version")],
         Error::Unsolvable { wanted, .. } if wanted.len() > 1 => vec![format!("leave out one of {}", names_of(wanted))],
         Error::Unsolvable { wanted, .. } => vec![format!("leave out {}", names_of(wanted))],
-        Error::Blocked { source_of_block, item, .. } => {
-            vec![format!("leave out `{}`, or take the block out of {source_of_block}", item.text)]
+        Error::Blocked { block, item, .. } => {
+            vec![format!("leave out `{}`, or take the block out of {}", item.text, block.source)]
         }
         Error::TooHard => vec!["ask for fewer packages, or name versions and alternatives".to_owned()],
         _ => Vec::new(),
@@ -128,8 +128,7 @@ pub fn no_version(catalog: &dyn Catalog, item: &Item, name: &str, wanted: &str) 
 /// Says that a package was requested that must not enter.
 pub fn blocked_request(name: &str, blocked: &Blocked, item: &Item) -> Error {
     let because = Step::chain(vec![format!("`{}` was asked for, and {} blocks `{}`", item.text, blocked.source, blocked.name)]);
-    let (name, why, source_of_block) = (name.to_owned(), blocked.why.clone(), blocked.source.clone());
-    Error::Blocked { name, why, source_of_block, item: item.clone(), because }
+    Error::Blocked { name: name.to_owned(), block: Box::new(blocked.clone()), item: item.clone(), because }
 }
 
 fn versions(catalog: &dyn Catalog, name: &str) -> String {
@@ -176,14 +175,16 @@ fn edits(a: &[u8], b: &[u8], max: usize) -> Option<usize> {
     Some(last[b.len()]).filter(|&edits| edits <= max)
 }
 
-/// Explains a request that has no solution.
-pub fn why_not(request: &Request, wanted: &[Wanted<'_>], pool: &mut Pool<'_>) -> Error {
-    for wanted in wanted {
+/// Finds a requested package that nothing could make installable, and explains it. Far cheaper than asking the solver.
+pub fn hopeless(request: &Request, wanted: &[Wanted<'_>], pool: &mut Pool<'_>) -> Option<Error> {
+    wanted.iter().find_map(|wanted| {
         let dead = dead(pool, wanted.id);
-        if dead.contains_key(&wanted.id) {
-            return dead_end(request, wanted, pool, &dead);
-        }
-    }
+        dead.contains_key(&wanted.id).then(|| dead_end(request, wanted, pool, &dead))
+    })
+}
+
+/// Explains a request whose packages could each be installed, but not together.
+pub fn why_not(wanted: &[Wanted<'_>], pool: &mut Pool<'_>) -> Error {
     let core = least_unsolvable(wanted, pool);
     let because = Step::chain(clash(&core, pool));
     Error::Unsolvable { wanted: core.iter().map(|wanted| wanted.item.clone()).collect(), because }
@@ -255,8 +256,8 @@ fn dead_end(request: &Request, wanted: &Wanted<'_>, pool: &mut Pool<'_>, dead: &
             Some((name, blocked(request, name)?))
         }) {
             texts.push(format!("provided only by `{name}`, which {} blocks", block.source));
-            let (name, why, source_of_block) = (name.to_owned(), block.why.clone(), block.source.clone());
-            return Error::Blocked { name, why, source_of_block, item: wanted.item.clone(), because: Step::chain(texts) };
+            let (name, block) = (name.to_owned(), Box::new(block.clone()));
+            return Error::Blocked { name, block, item: wanted.item.clone(), because: Step::chain(texts) };
         }
         if let Some(refusal) = offered.iter().find_map(|&offer| pool.catalog.relations(offer).err()) {
             return Error::Refused(refusal.clone());
@@ -400,7 +401,7 @@ mod tests {
     #[test]
     fn a_long_chain_keeps_its_ends() {
         let texts: Vec<String> = (0..9).map(|i| i.to_string()).collect();
-        let mut step = Some(Box::new(Step::chain(texts)));
+        let mut step = Some(Step::chain(texts));
         let mut told = Vec::new();
         while let Some(now) = step {
             told.push(now.text.clone());

@@ -116,9 +116,9 @@ pub enum LockError {
         /// The repository.
         repo: String,
         /// The digest in the lock file.
-        locked: Sha256,
+        locked: Box<Sha256>,
         /// The digest in the index.
-        listed: Sha256,
+        listed: Box<Sha256>,
     },
     /// A package's entry in its index cannot be used.
     #[error(transparent)]
@@ -231,7 +231,9 @@ fn planned(entry: Entry, file: &str, catalog: &dyn Catalog) -> Result<Planned, L
     }
     let (file, name, version) = (file.to_owned(), entry.name, entry.version);
     Err(match listed {
-        Some((repo, listed)) => LockError::Changed { file, name, version, repo, locked: entry.sha256, listed },
+        Some((repo, listed)) => {
+            LockError::Changed { file, name, version, repo, locked: Box::new(entry.sha256), listed: Box::new(listed) }
+        }
         None => {
             let found = catalog.named(&name).iter().map(|&id| format!("`{name} {}`", catalog.version(id))).collect();
             LockError::Gone { file, name, version, found }

@@ -146,7 +146,7 @@ pub enum Error {
         similar: Vec<String>,
         /// Where it was looked for.
         #[source]
-        because: Step,
+        because: Box<Step>,
     },
     /// The package is there, but not in this version.
     #[error("`{name}` is not available in version `{wanted}`")]
@@ -159,7 +159,7 @@ pub enum Error {
         item: Item,
         /// What there is instead.
         #[source]
-        because: Step,
+        because: Box<Step>,
     },
     /// The name is none of a package, and several packages provide it.
     #[error("`{name}` is not a package, and several provide it")]
@@ -178,22 +178,20 @@ pub enum Error {
         wanted: Vec<Item>,
         /// Why, in at most five steps.
         #[source]
-        because: Step,
+        because: Box<Step>,
     },
     /// A package would enter that must not.
-    #[error("`{name}` must not be part of an initrd: {why}")]
+    #[error("`{name}` must not be part of an initrd: {}", .block.why)]
     Blocked {
         /// The package.
         name: String,
-        /// Why not.
-        why: String,
-        /// Where that is written.
-        source_of_block: Source,
+        /// What blocks it.
+        block: Box<Blocked>,
         /// Who wants it, or what needs it.
         item: Item,
         /// How it would enter.
         #[source]
-        because: Step,
+        because: Box<Step>,
     },
     /// The question was not answered in time.
     #[error("no set of packages was found for the request in time")]
@@ -350,9 +348,12 @@ fn solve_request(request: &Request, wanted: &[Wanted<'_>], catalog: &dyn Catalog
     let mut pool = Pool::new(catalog, request.recommends, &is_blocked);
     let mut choice = solve::walk(&mut pool, &ids);
     if solve::check(&mut pool, &ids, &choice).is_some() {
+        if let Some(error) = explain::hopeless(request, wanted, &mut pool) {
+            return Err(error);
+        }
         let found = match sat::solve(&mut pool, &ids, &choice) {
             Ok(found) => found,
-            Err(sat::NoSolution::Unsolvable) => return Err(explain::why_not(request, wanted, &mut pool)),
+            Err(sat::NoSolution::Unsolvable) => return Err(explain::why_not(wanted, &mut pool)),
             Err(sat::NoSolution::TooHard) => return Err(Error::TooHard),
         };
         choice = Choice { chosen: found.into_iter().map(|id| (pool.name_of(id), id)).collect(), causes: HashMap::new() };
