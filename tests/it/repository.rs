@@ -628,3 +628,54 @@ fn the_machines_own_sources_are_read_from_the_mirror_the_cache_and_offline() {
         assert_eq!(first.get_or_insert_with(|| digests.clone()), &digests);
     }
 }
+
+/// apt itself says which indexes it would read for sources in every form; ours are the same.
+#[test]
+fn sources_name_the_indexes_that_apt_would_read() {
+    let list = "# a comment\n\
+        deb http://m/debian/ trixie main contrib # and more\n\
+        deb-src http://m/debian trixie main\n\
+        deb [ arch=amd64,arm64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg ] https://m/x trixie-updates main\n\
+        deb [arch-=amd64] http://m/yy trixie main\n\
+        deb file:/srv/flat ./\n\
+        deb http://m/flat sub/dir/\n\
+        deb http://m/root /\n\
+        deb [trusted=yes] http://m/arch $(ARCH)/\n";
+    let stanzas = "Types: deb deb-src\nURIs: http://a/debian http://b/debian/\nSuites: trixie\n trixie-updates\n# between\nComponents: main\n\
+        Signed-By: 0123456789abcdef0123456789ABCDEF01234567!\n\nTypes: deb\nURIs: http://c\nSuites: x\nComponents: main\nEnabled: no\n\n\
+        types: deb\nuris: http://e\nsuites: ./\ntrusted: yes\n";
+    let dir = tempfile::tempdir().unwrap();
+    let parts = dir.path().join("etc/apt/sources.list.d");
+    std::fs::create_dir_all(&parts).unwrap();
+    std::fs::write(parts.join("a.list"), list).unwrap();
+    std::fs::write(parts.join("b.sources"), stanzas).unwrap();
+    let mut apt = Command::new("apt-get");
+    apt.args(["-o", "Dir::Etc::SourceList=/dev/null", "-o", &format!("Dir::Etc::SourceParts={}", parts.display())]);
+    apt.args(["-o", &format!("Dir::State={}", dir.path().display()), "-o", &format!("Dir::Cache={}", dir.path().display())]);
+    apt.args(["-o", "APT::Architecture=amd64", "-o", "APT::Architectures::=amd64"]);
+    apt.args(["indextargets", "--no-release-info", "--format", "$(URI)", "Created-By: Packages"]);
+    let theirs = String::from_utf8(run("apt", &mut apt)).unwrap();
+    let other_arch = |uri: &&str| uri.contains("/binary-") && !uri.contains("/binary-amd64/");
+    let mut theirs = theirs.lines().filter(|uri| !other_arch(uri)).map(|uri| uri.replace("/./", "/")).collect::<Vec<_>>();
+    let read = mkinitrd_pkg::host::apt::sources(dir.path()).unwrap();
+    let mut ours = Vec::new();
+    for spec in read.iter().flat_map(|(path, text)| sources::parse(path, text, "amd64").specs) {
+        let names = match &spec.layout {
+            sources::Layout::Dists { suite, components, .. } => {
+                components.iter().map(|component| format!("dists/{suite}/{component}/binary-amd64/Packages")).collect()
+            }
+            sources::Layout::Flat(path) => vec![format!("./{path}/Packages")],
+            other => panic!("{other:?}"),
+        };
+        ours.extend(names.iter().map(
+            |name| match spec.base.join(name.trim_start_matches("./").trim_start_matches('/')).unwrap() {
+                Location::Url(url) => url,
+                Location::File(path) => format!("file:{}", path.display()),
+            },
+        ));
+    }
+    theirs.sort();
+    ours.sort();
+    assert_eq!(ours, theirs);
+    assert_eq!(ours.len(), 12);
+}
