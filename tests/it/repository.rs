@@ -419,24 +419,36 @@ fn d22_keyrings_that_cannot_be_trusted_or_read_are_named() {
     assert_eq!(machine.refusal(&absent).kind(), ErrorKind::Untrusted);
 }
 
-#[test]
-fn c07_an_index_that_grows_beyond_what_is_listed_is_stopped() {
+/// Signs an archive whose packed index, rightly listed, holds something else than the plain one that is listed beside it.
+fn packed_differently(plain: &[u8], packed: &[u8]) -> Archive {
     let mut archive = Archive::new();
-    archive.set_packages(&vec![b'\n'; 50 << 20]);
-    let bomb = std::fs::read(archive.dist("main/binary-amd64/Packages.xz")).unwrap();
-    archive.set_packages(b"Package: small\n");
+    archive.set_packages(packed);
+    let other = std::fs::read(archive.dist("main/binary-amd64/Packages.xz")).unwrap();
+    archive.set_packages(plain);
     archive.release(&Header::default());
     let text = std::fs::read_to_string(archive.dist("Release")).unwrap();
-    // The signed list has the right digest of the packed file and the size of an innocent plain one.
     let lines = text.lines().map(|line| match line.ends_with("Packages.xz") {
-        true => format!(" {} {} main/binary-amd64/Packages.xz", mkinitrd_pkg::base::digest::Sha256::of(&bomb), bomb.len()),
+        true => format!(" {} {} main/binary-amd64/Packages.xz", mkinitrd_pkg::base::digest::Sha256::of(&other), other.len()),
         false => line.to_owned(),
     });
     std::fs::write(archive.dist("Release"), lines.collect::<Vec<_>>().join("\n") + "\n").unwrap();
-    std::fs::write(archive.dist("main/binary-amd64/Packages.xz"), bomb).unwrap();
+    std::fs::write(archive.dist("main/binary-amd64/Packages.xz"), other).unwrap();
     keys().good.clearsign(&archive.dist("Release"), &archive.dist("InRelease"), &[]);
+    archive
+}
+
+#[test]
+fn c07_an_index_that_grows_beyond_what_is_listed_is_stopped() {
+    let archive = packed_differently(b"Package: small\n", &vec![b'\n'; 50 << 20]);
     let err = Machine::new().refusal(&local(&archive, &keys().good.public));
     assert!(matches!(err, refusal::Error::Bomb { limit: 15, .. }), "{err:?}");
+}
+
+#[test]
+fn d09_an_index_that_unpacks_to_something_else_is_refused() {
+    let archive = packed_differently(b"Package: good\n", b"Package: evil\n");
+    let err = Machine::new().refusal(&local(&archive, &keys().good.public));
+    assert!(matches!(err, refusal::Error::Content { .. }), "{err:?}");
 }
 
 #[test]
