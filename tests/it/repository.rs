@@ -419,24 +419,36 @@ fn d22_keyrings_that_cannot_be_trusted_or_read_are_named() {
     assert_eq!(machine.refusal(&absent).kind(), ErrorKind::Untrusted);
 }
 
-#[test]
-fn c07_an_index_that_grows_beyond_what_is_listed_is_stopped() {
+/// Signs an archive whose packed index, rightly listed, holds something else than the plain one that is listed beside it.
+fn packed_differently(plain: &[u8], packed: &[u8]) -> Archive {
     let mut archive = Archive::new();
-    archive.set_packages(&vec![b'\n'; 50 << 20]);
-    let bomb = std::fs::read(archive.dist("main/binary-amd64/Packages.xz")).unwrap();
-    archive.set_packages(b"Package: small\n");
+    archive.set_packages(packed);
+    let other = std::fs::read(archive.dist("main/binary-amd64/Packages.xz")).unwrap();
+    archive.set_packages(plain);
     archive.release(&Header::default());
     let text = std::fs::read_to_string(archive.dist("Release")).unwrap();
-    // The signed list has the right digest of the packed file and the size of an innocent plain one.
     let lines = text.lines().map(|line| match line.ends_with("Packages.xz") {
-        true => format!(" {} {} main/binary-amd64/Packages.xz", mkinitrd_pkg::base::digest::Sha256::of(&bomb), bomb.len()),
+        true => format!(" {} {} main/binary-amd64/Packages.xz", mkinitrd_pkg::base::digest::Sha256::of(&other), other.len()),
         false => line.to_owned(),
     });
     std::fs::write(archive.dist("Release"), lines.collect::<Vec<_>>().join("\n") + "\n").unwrap();
-    std::fs::write(archive.dist("main/binary-amd64/Packages.xz"), bomb).unwrap();
+    std::fs::write(archive.dist("main/binary-amd64/Packages.xz"), other).unwrap();
     keys().good.clearsign(&archive.dist("Release"), &archive.dist("InRelease"), &[]);
+    archive
+}
+
+#[test]
+fn c07_an_index_that_grows_beyond_what_is_listed_is_stopped() {
+    let archive = packed_differently(b"Package: small\n", &vec![b'\n'; 50 << 20]);
     let err = Machine::new().refusal(&local(&archive, &keys().good.public));
     assert!(matches!(err, refusal::Error::Bomb { limit: 15, .. }), "{err:?}");
+}
+
+#[test]
+fn d09_an_index_that_unpacks_to_something_else_is_refused() {
+    let archive = packed_differently(b"Package: good\n", b"Package: evil\n");
+    let err = Machine::new().refusal(&local(&archive, &keys().good.public));
+    assert!(matches!(err, refusal::Error::Content { .. }), "{err:?}");
 }
 
 #[test]
@@ -627,4 +639,55 @@ fn the_machines_own_sources_are_read_from_the_mirror_the_cache_and_offline() {
         assert!(repositories.iter().all(|repository| repository.signer.is_some()));
         assert_eq!(first.get_or_insert_with(|| digests.clone()), &digests);
     }
+}
+
+/// apt itself says which indexes it would read for sources in every form; ours are the same.
+#[test]
+fn sources_name_the_indexes_that_apt_would_read() {
+    let list = "# a comment\n\
+        deb http://m/debian/ trixie main contrib # and more\n\
+        deb-src http://m/debian trixie main\n\
+        deb [ arch=amd64,arm64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg ] https://m/x trixie-updates main\n\
+        deb [arch-=amd64] http://m/yy trixie main\n\
+        deb file:/srv/flat ./\n\
+        deb http://m/flat sub/dir/\n\
+        deb http://m/root /\n\
+        deb [trusted=yes] http://m/arch $(ARCH)/\n";
+    let stanzas = "Types: deb deb-src\nURIs: http://a/debian http://b/debian/\nSuites: trixie\n trixie-updates\n# between\nComponents: main\n\
+        Signed-By: 0123456789abcdef0123456789ABCDEF01234567!\n\nTypes: deb\nURIs: http://c\nSuites: x\nComponents: main\nEnabled: no\n\n\
+        types: deb\nuris: http://e\nsuites: ./\ntrusted: yes\n";
+    let dir = tempfile::tempdir().unwrap();
+    let parts = dir.path().join("etc/apt/sources.list.d");
+    std::fs::create_dir_all(&parts).unwrap();
+    std::fs::write(parts.join("a.list"), list).unwrap();
+    std::fs::write(parts.join("b.sources"), stanzas).unwrap();
+    let mut apt = Command::new("apt-get");
+    apt.args(["-o", "Dir::Etc::SourceList=/dev/null", "-o", &format!("Dir::Etc::SourceParts={}", parts.display())]);
+    apt.args(["-o", &format!("Dir::State={}", dir.path().display()), "-o", &format!("Dir::Cache={}", dir.path().display())]);
+    apt.args(["-o", "APT::Architecture=amd64", "-o", "APT::Architectures::=amd64"]);
+    apt.args(["indextargets", "--no-release-info", "--format", "$(URI)", "Created-By: Packages"]);
+    let theirs = String::from_utf8(run("apt", &mut apt)).unwrap();
+    let other_arch = |uri: &&str| uri.contains("/binary-") && !uri.contains("/binary-amd64/");
+    let mut theirs = theirs.lines().filter(|uri| !other_arch(uri)).map(|uri| uri.replace("/./", "/")).collect::<Vec<_>>();
+    let read = mkinitrd_pkg::host::apt::sources(dir.path()).unwrap();
+    let mut ours = Vec::new();
+    for spec in read.iter().flat_map(|(path, text)| sources::parse(path, text, "amd64").specs) {
+        let names = match &spec.layout {
+            sources::Layout::Dists { suite, components, .. } => {
+                components.iter().map(|component| format!("dists/{suite}/{component}/binary-amd64/Packages")).collect()
+            }
+            sources::Layout::Flat(path) => vec![format!("./{path}/Packages")],
+            other => panic!("{other:?}"),
+        };
+        ours.extend(names.iter().map(
+            |name| match spec.base.join(name.trim_start_matches("./").trim_start_matches('/')).unwrap() {
+                Location::Url(url) => url,
+                Location::File(path) => format!("file:{}", path.display()),
+            },
+        ));
+    }
+    theirs.sort();
+    ours.sort();
+    assert_eq!(ours, theirs);
+    assert_eq!(ours.len(), 12);
 }
