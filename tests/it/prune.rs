@@ -51,6 +51,23 @@ fn every_release_prunes_to_a_closed_tree() {
 }
 
 #[test]
+fn every_feature_alone_and_none_at_all_are_closed() {
+    for release in ["trixie", "bookworm", "sid"] {
+        for features in [&[][..], &["luks"], &["tpm2"], &["luks", "tpm2"], &["luks", "fido2"], &["lvm"], &["btrfs"]] {
+            let profile = Profile::with_features(release, Some(features));
+            let target = Target::get(&profile, release, "amd64");
+            let (tree, _) = prune_ok(&profile, &target, &[]);
+            println!("{release} {features:?}: {} bytes", tree.size_bytes());
+            assert!(tree.get(&TreePath::literal("usr/lib/systemd/systemd")).is_some());
+            let has = |name: &[u8]| tree.iter().any(|(path, _)| path.name() == name);
+            assert_eq!(has(b"systemd-cryptsetup"), features.contains(&"luks"), "{release} {features:?}");
+            assert_eq!(has(b"lvm"), features.contains(&"lvm"), "{release} {features:?}");
+            assert_eq!(has(b"libfido2.so.1"), features.contains(&"fido2"), "{release} {features:?}");
+        }
+    }
+}
+
+#[test]
 fn e15_e18_whatever_is_taken_away_is_missed() {
     let mut tried = 0;
     for (release, arch, _) in TARGETS {
@@ -270,7 +287,12 @@ struct Profile {
 }
 
 impl Profile {
+    /// The Debian profile as it is, with its default features.
     fn debian(release: &str) -> Self {
+        Self::with_features(release, None)
+    }
+
+    fn with_features(release: &str, features: Option<&[&str]>) -> Self {
         let mut profile = Self { rules: vec![], plugins: vec![], dlopen: vec![], packages: vec![], omit: vec![] };
         let files = ["systemd", "debian"].map(|name| {
             let file = format!("distro-profiles/{name}.toml");
@@ -278,7 +300,8 @@ impl Profile {
             let table: toml::Table = text.parse().unwrap_or_else(|err| panic!("{file}: {err}"));
             (file, text, table)
         });
-        let features = strings(files[1].2.get("default-features"), "").0;
+        let defaults = || strings(files[1].2.get("default-features"), "").0;
+        let features = features.map_or_else(defaults, |features| features.iter().map(|name| (*name).to_owned()).collect());
         for (file, text, table) in &files {
             profile.read(file, text, table);
             for when in table.get("when").and_then(toml::Value::as_array).into_iter().flatten() {
@@ -348,7 +371,7 @@ impl Target {
     fn get(profile: &Profile, release: &str, arch: &str) -> Arc<Self> {
         static READY: OnceLock<Mutex<BTreeMap<String, Arc<Target>>>> = OnceLock::new();
         let mut ready = READY.get_or_init(Mutex::default).lock().expect("no test panicked while it unpacked");
-        let key = format!("{release}-{arch}");
+        let key = format!("{release} {arch} {}", profile.packages.join(" "));
         if let Some(target) = ready.get(&key) {
             return Arc::clone(target);
         }
