@@ -7,7 +7,7 @@ use super::libraries::Libraries;
 use super::links::{self, Trail};
 use super::rules::{Fate, Verdict};
 use super::want::{Want, What};
-use super::{Cause, Dropped, Drops, Needed, Plan, Reason, scripts, udev, units};
+use super::{Cause, Dropped, Drops, Inputs, Needed, Reason, scripts, udev, units};
 use crate::base::glob::Glob;
 use crate::format::elf::{Dlopen, Elf, Priority};
 use crate::tree::{Kind, Origin, Tree, TreePath};
@@ -102,10 +102,10 @@ pub(super) struct Closed {
 }
 
 /// Closes the tree over its needs.
-pub(super) fn close(tree: &Tree, plan: &Plan<'_>, drops: &Drops, fates: &BTreeMap<TreePath, Verdict>) -> Closed {
+pub(super) fn close(tree: &Tree, inputs: &Inputs<'_>, drops: &Drops, fates: &BTreeMap<TreePath, Verdict>) -> Closed {
     let mut closure = Closure {
         tree,
-        plan,
+        inputs,
         drops,
         fates,
         libraries: Libraries::of(tree),
@@ -132,7 +132,7 @@ const LOADERS_MAX: usize = 16;
 
 struct Closure<'a> {
     tree: &'a Tree,
-    plan: &'a Plan<'a>,
+    inputs: &'a Inputs<'a>,
     drops: &'a Drops,
     fates: &'a BTreeMap<TreePath, Verdict>,
     libraries: Libraries,
@@ -250,7 +250,7 @@ impl Closure<'_> {
 
     fn lost(&self, dropped: &Dropped) -> Lost {
         let rule = match dropped.cause {
-            Cause::Rule(rule) | Cause::NotNeeded(rule) => self.plan.rules.get(rule).map(ToString::to_string),
+            Cause::Rule(rule) | Cause::NotNeeded(rule) => self.inputs.rules.get(rule).map(ToString::to_string),
             _ => None,
         };
         let package = self.package(Some(&dropped.origin));
@@ -259,7 +259,7 @@ impl Closure<'_> {
 
     fn package(&self, origin: Option<&Origin>) -> String {
         match origin {
-            Some(Origin::Package(id)) => self.plan.packages.get(*id as usize).cloned().unwrap_or_default(),
+            Some(Origin::Package(id)) => self.inputs.packages.get(*id as usize).cloned().unwrap_or_default(),
             Some(Origin::Config(path)) => path.display().to_string(),
             Some(Origin::Kernel) => "the kernel".to_owned(),
             Some(Origin::Made(what)) => (*what).to_owned(),
@@ -348,7 +348,7 @@ impl Closure<'_> {
                 for dlopen in elf.dlopen.iter().filter(|dlopen| dlopen.priority == Priority::Recommended) {
                     self.recommended.entry(dlopen.feature.clone()).or_insert_with(|| (path.clone(), dlopen.clone()));
                 }
-                wants_of_elf(elf, self.plan)
+                wants_of_elf(elf, self.inputs)
             }
             Ok(None) => Vec::new(),
             Err(err) => {
@@ -401,7 +401,7 @@ impl Closure<'_> {
     fn wants_by_plugin(&self, path: &TreePath) -> Vec<Want> {
         let bytes = path.as_bytes();
         let want = |glob: &Glob, must| Want { what: What::Matching(glob.clone()), verb: "needs", must };
-        let plugins = self.plan.plugins.iter().filter(|plugin| plugin.when.matches(bytes));
+        let plugins = self.inputs.plugins.iter().filter(|plugin| plugin.when.matches(bytes));
         plugins
             .flat_map(|plugin| {
                 let needs = plugin.needs.iter().map(|glob| want(glob, true));
@@ -412,12 +412,12 @@ impl Closure<'_> {
 }
 
 /// Returns what an ELF file wants: its loader, its libraries, and of what it loads while running the features that are wanted.
-fn wants_of_elf(elf: &Elf, plan: &Plan<'_>) -> Vec<Want> {
+fn wants_of_elf(elf: &Elf, inputs: &Inputs<'_>) -> Vec<Want> {
     let loader = elf.interpreter.iter().map(|path| Want { what: What::Path(path.clone()), verb: "is loaded by", must: true });
     let needed = elf.needed.iter();
     let needed = needed.map(|name| Want { what: What::Library(vec![name.clone()]), verb: "needs the library", must: true });
     let loaded = elf.dlopen.iter().filter_map(|dlopen| {
-        let wanted = plan.dlopen.iter().any(|item| item.text == dlopen.feature);
+        let wanted = inputs.dlopen.iter().any(|item| item.text == dlopen.feature);
         let names = dlopen.sonames.iter().map(|name| name.clone().into_bytes()).collect();
         let must = wanted || dlopen.priority == Priority::Required;
         must.then_some(Want { what: What::Library(names), verb: "loads the library", must })

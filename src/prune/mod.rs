@@ -71,7 +71,7 @@ impl Diagnostic for PluginError {
 
 /// What pruning is to do.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan<'a> {
+pub struct Inputs<'a> {
     /// The path rules.
     pub rules: &'a Rules,
     /// What no file says of itself.
@@ -193,13 +193,13 @@ impl Diagnostic for Error {
 }
 
 /// Prunes a tree: rules, then the closure, then what both leave dangling.
-pub fn prune(tree: &mut Tree, plan: &Plan<'_>, reporter: &dyn Reporter) -> Result<Pruned, Error> {
+pub fn prune(tree: &mut Tree, inputs: &Inputs<'_>, reporter: &dyn Reporter) -> Result<Pruned, Error> {
     reporter.event(&Event::Begin { stage: Stage::Prune });
-    let before = (tree.len() + plan.unstored.len(), tree.size_bytes());
-    let mut work = Work::new(tree, plan);
+    let before = (tree.len() + inputs.unstored.len(), tree.size_bytes());
+    let mut work = Work::new(tree, inputs);
     work.apply_rules();
     work.drop_stranded();
-    let closed = closure::close(work.tree, plan, &work.drops, &work.fates);
+    let closed = closure::close(work.tree, inputs, &work.drops, &work.fates);
     if let Some((first, rest)) = closed.missing.split_first() {
         for missing in rest {
             let message = missing.in_full();
@@ -216,7 +216,7 @@ pub fn prune(tree: &mut Tree, plan: &Plan<'_>, reporter: &dyn Reporter) -> Resul
     pruned.dropped = work.drops.list.into_values().collect();
     pruned.kept = closed.kept;
     pruned.kept.retain(|path, _| tree.get(path).is_some());
-    report(tree, plan, before, &pruned, reporter);
+    report(tree, inputs, before, &pruned, reporter);
     Ok(pruned)
 }
 
@@ -238,10 +238,10 @@ pub fn return_lent(tree: &mut Tree, pruned: &Pruned) -> usize {
     before - tree.len()
 }
 
-fn report(tree: &Tree, plan: &Plan<'_>, before: (usize, u64), pruned: &Pruned, reporter: &dyn Reporter) {
+fn report(tree: &Tree, inputs: &Inputs<'_>, before: (usize, u64), pruned: &Pruned, reporter: &dyn Reporter) {
     let dropped = pruned.dropped.iter().map(|dropped| &dropped.path);
     let paths: Vec<&TreePath> = tree.iter().map(|(path, _)| path).chain(dropped).collect();
-    for (rule, _) in plan.rules.iter().zip(&pruned.decided).filter(|(_, decided)| **decided == 0) {
+    for (rule, _) in inputs.rules.iter().zip(&pruned.decided).filter(|(_, decided)| **decided == 0) {
         // Our own profiles have rules for several releases; a user's rule was written for this image.
         if !rule.item.source.file.starts_with("distro-profiles/") && !paths.iter().any(|path| rule.matches(path)) {
             let message = format!("the prune rule {rule} matches nothing");
@@ -283,7 +283,7 @@ impl Drops {
 /// The tree while it is being pruned.
 struct Work<'a> {
     tree: &'a mut Tree,
-    plan: &'a Plan<'a>,
+    inputs: &'a Inputs<'a>,
     drops: Drops,
     /// What the rules say of each file that is still there.
     fates: BTreeMap<TreePath, Verdict>,
@@ -291,13 +291,13 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(tree: &'a mut Tree, plan: &'a Plan<'a>) -> Self {
-        let decided = vec![0; plan.rules.iter().count()];
-        Self { tree, plan, drops: Drops::default(), fates: BTreeMap::new(), decided }
+    fn new(tree: &'a mut Tree, inputs: &'a Inputs<'a>) -> Self {
+        let decided = vec![0; inputs.rules.iter().count()];
+        Self { tree, inputs, drops: Drops::default(), fates: BTreeMap::new(), decided }
     }
 
     fn decide(&mut self, path: &TreePath) -> Verdict {
-        let verdict = self.plan.rules.verdict(path);
+        let verdict = self.inputs.rules.verdict(path);
         if let Some(rule) = verdict.rule {
             self.decided[rule] += 1;
         }
@@ -305,7 +305,7 @@ impl<'a> Work<'a> {
     }
 
     fn apply_rules(&mut self) {
-        for (path, package) in self.plan.unstored {
+        for (path, package) in self.inputs.unstored {
             if let Some(rule) = self.decide(path).rule {
                 self.drops.add(path, Origin::Package(*package), Cause::Rule(rule));
             }
@@ -423,8 +423,8 @@ mod tests {
     fn pruned(tree: &mut Tree, rules: &[&str]) -> Result<Pruned, Error> {
         let rules = Rules::new(rules.iter().copied().map(Item::from_command_line)).expect("rules");
         let packages = ["p".to_owned()];
-        let plan = Plan { rules: &rules, plugins: &[], dlopen: &[], packages: &packages, unstored: &[] };
-        prune(tree, &plan, &Silent)
+        let inputs = Inputs { rules: &rules, plugins: &[], dlopen: &[], packages: &packages, unstored: &[] };
+        prune(tree, &inputs, &Silent)
     }
 
     fn names(tree: &Tree) -> Vec<String> {

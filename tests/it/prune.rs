@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use mkinitrd_pkg::base::error::Diagnostic;
 use mkinitrd_pkg::config::{Item, Source};
-use mkinitrd_pkg::prune::{self, Cause, Lost, Plan, Plugin, Pruned, Rules};
+use mkinitrd_pkg::prune::{self, Cause, Inputs, Lost, Plugin, Pruned, Rules};
 use mkinitrd_pkg::report::{Event, Reporter, Silent};
 use mkinitrd_pkg::tree::{Entry, Kind, Origin, Tree, TreePath, disk};
 
@@ -47,6 +47,23 @@ fn every_release_prunes_to_a_closed_tree() {
         println!("  no file stays of: {}", idle.join(" "));
         assert!(tree.size_bytes() <= bytes_max, "{release} {arch}: {} bytes", tree.size_bytes());
         links_lead_somewhere(&tree, release);
+    }
+}
+
+#[test]
+fn every_feature_alone_and_none_at_all_are_closed() {
+    for release in ["trixie", "bookworm", "sid"] {
+        for features in [&[][..], &["luks"], &["tpm2"], &["luks", "tpm2"], &["luks", "fido2"], &["lvm"], &["btrfs"]] {
+            let profile = Profile::with_features(release, Some(features));
+            let target = Target::get(&profile, release, "amd64");
+            let (tree, _) = prune_ok(&profile, &target, &[]);
+            println!("{release} {features:?}: {} bytes", tree.size_bytes());
+            assert!(tree.get(&TreePath::literal("usr/lib/systemd/systemd")).is_some());
+            let has = |name: &[u8]| tree.iter().any(|(path, _)| path.name() == name);
+            assert_eq!(has(b"systemd-cryptsetup"), features.contains(&"luks"), "{release} {features:?}");
+            assert_eq!(has(b"lvm"), features.contains(&"lvm"), "{release} {features:?}");
+            assert_eq!(has(b"libfido2.so.1"), features.contains(&"fido2"), "{release} {features:?}");
+        }
     }
 }
 
@@ -176,7 +193,7 @@ fn what_unpacking_did_not_store_is_known_all_the_same() {
         stores
     });
     assert!(unstored.len() > 1000);
-    let again = prune::prune(&mut tree, &profile.plan(&target, &rules, &unstored), &Silent).expect("pruning");
+    let again = prune::prune(&mut tree, &profile.inputs(&target, &rules, &unstored), &Silent).expect("pruning");
     assert_eq!(tree, whole);
     assert_eq!(again.dropped, pruned.dropped);
     assert_eq!(again.decided, pruned.decided);
@@ -195,6 +212,38 @@ fn what_is_lent_goes_when_it_is_returned() {
     assert!(tree.get(&master).is_none());
     assert!(tree.get(&TreePath::literal("usr/lib/sysusers.d")).is_none(), "emptied directories go as well");
     assert!(tree.get(&TreePath::literal("usr/share/terminfo")).is_some());
+}
+
+/// Our reader against binutils' on every ELF file of a release.
+#[test]
+fn e15_elf_files_are_read_as_readelf_reads_them() {
+    let profile = Profile::debian("trixie");
+    let target = Target::get(&profile, "trixie", "amd64");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut read = 0;
+    for (path, entry) in target.tree.iter() {
+        let Some(content) = entry.content().filter(|content| content.bytes().starts_with(b"\x7fELF")) else { continue };
+        let file = directory.path().join("elf");
+        std::fs::write(&file, content.bytes()).expect("writing");
+        let output = run(Command::new("readelf").args(["-dlW"]).arg(&file).env("LC_ALL", "C"), "binutils").stdout;
+        let text = String::from_utf8_lossy(&output);
+        let of = |marker: &str| -> Vec<String> {
+            let lines = text.lines().filter(|line| line.contains(marker));
+            lines.filter_map(|line| line.split(['[', ']']).nth(1)).map(str::to_owned).collect()
+        };
+        let elf = mkinitrd_pkg::format::elf::read(content.bytes()).expect("ELF").expect("ELF");
+        let texts = |list: &[Vec<u8>]| list.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect::<Vec<_>>();
+        assert_eq!(texts(&elf.needed), of("(NEEDED)"), "{path}");
+        assert_eq!(texts(elf.soname.as_slice()), of("(SONAME)"), "{path}");
+        assert_eq!(texts(&elf.runpath).join(":"), of("(RUNPATH)").join(":"), "{path}");
+        assert_eq!(texts(&elf.rpath).join(":"), of("(RPATH)").join(":"), "{path}");
+        let loader = of("Requesting program interpreter")
+            .pop()
+            .map(|name| name.trim_start_matches("Requesting program interpreter: ").to_owned());
+        assert_eq!(texts(elf.interpreter.as_slice()).pop(), loader, "{path}");
+        read += 1;
+    }
+    assert!(read > 300, "only {read} ELF files");
 }
 
 /// Prunes with one more rule, which must fail, and returns all that is said.
@@ -270,7 +319,12 @@ struct Profile {
 }
 
 impl Profile {
+    /// The Debian profile as it is, with its default features.
     fn debian(release: &str) -> Self {
+        Self::with_features(release, None)
+    }
+
+    fn with_features(release: &str, features: Option<&[&str]>) -> Self {
         let mut profile = Self { rules: vec![], plugins: vec![], dlopen: vec![], packages: vec![], omit: vec![] };
         let files = ["systemd", "debian"].map(|name| {
             let file = format!("distro-profiles/{name}.toml");
@@ -278,7 +332,8 @@ impl Profile {
             let table: toml::Table = text.parse().unwrap_or_else(|err| panic!("{file}: {err}"));
             (file, text, table)
         });
-        let features = strings(files[1].2.get("default-features"), "").0;
+        let defaults = || strings(files[1].2.get("default-features"), "").0;
+        let features = features.map_or_else(defaults, |features| features.iter().map(|name| (*name).to_owned()).collect());
         for (file, text, table) in &files {
             profile.read(file, text, table);
             for when in table.get("when").and_then(toml::Value::as_array).into_iter().flatten() {
@@ -319,11 +374,11 @@ impl Profile {
     fn prune(&self, target: &Target, tree: &mut Tree, more: &[&str], reporter: &dyn Reporter) -> Result<Pruned, prune::Error> {
         let more = more.iter().copied().map(Item::from_command_line);
         let rules = Rules::new(self.rules.iter().cloned().chain(more)).expect("rules");
-        prune::prune(tree, &self.plan(target, &rules, &[]), reporter)
+        prune::prune(tree, &self.inputs(target, &rules, &[]), reporter)
     }
 
-    fn plan<'a>(&'a self, target: &'a Target, rules: &'a Rules, unstored: &'a [(TreePath, u32)]) -> Plan<'a> {
-        Plan { rules, plugins: &self.plugins, dlopen: &self.dlopen, packages: &target.packages, unstored }
+    fn inputs<'a>(&'a self, target: &'a Target, rules: &'a Rules, unstored: &'a [(TreePath, u32)]) -> Inputs<'a> {
+        Inputs { rules, plugins: &self.plugins, dlopen: &self.dlopen, packages: &target.packages, unstored }
     }
 }
 
@@ -348,7 +403,7 @@ impl Target {
     fn get(profile: &Profile, release: &str, arch: &str) -> Arc<Self> {
         static READY: OnceLock<Mutex<BTreeMap<String, Arc<Target>>>> = OnceLock::new();
         let mut ready = READY.get_or_init(Mutex::default).lock().expect("no test panicked while it unpacked");
-        let key = format!("{release}-{arch}");
+        let key = format!("{release} {arch} {}", profile.packages.join(" "));
         if let Some(target) = ready.get(&key) {
             return Arc::clone(target);
         }
