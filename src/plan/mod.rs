@@ -13,7 +13,7 @@ use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::glob;
 use crate::base::limit;
 use crate::config::{Item, Source};
-use crate::package::{Catalog, Constraint, Op, Package, PackageId, Refusal};
+use crate::package::{Catalog, Constraint, Package, PackageId, Refusal};
 use crate::report::{Event, Reporter, Stage};
 
 pub use explain::Step;
@@ -306,11 +306,7 @@ fn find(request: &Request, catalog: &dyn Catalog, item: &Item, text: &str) -> Re
         ([], Some(_)) => return Err(explain::unknown(catalog, item, name)),
         ([best, ..], None) => *best,
         (versions, Some(version)) => {
-            let exact = Constraint { name: name.to_owned(), arch: None, range: Some((Op::Equal, version.to_owned())) };
-            let is_it = |id: &&PackageId| {
-                let (_, wanted) = exact.range.as_ref().expect("invariant: set above");
-                catalog.compare(catalog.version(**id), wanted).is_eq()
-            };
+            let is_it = |id: &&PackageId| catalog.compare(catalog.version(**id), version).is_eq();
             *versions.iter().find(is_it).ok_or_else(|| explain::no_version(catalog, item, name, version))?
         }
     };

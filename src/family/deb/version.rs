@@ -90,16 +90,16 @@ mod tests {
             "0.1-0.1",
             "0.1-1~bpo12+1",
             "0.1-1",
+            "0.1-1build1",
             "0.1-1+b1",
             "0.1-1.1",
-            "0.1-1build1",
             "0.1a",
             "0.1+dfsg-1",
             "0.1.1",
             "0.2",
             "0.10",
-            "1.0.0~rc-6",
             "1.0.0~rc0-1+b3",
+            "1.0.0~rc-6",
             "20260101010101999999999999",
             "1:0~",
             "1:0",
@@ -108,8 +108,7 @@ mod tests {
         ];
         for (i, a) in ascending.iter().enumerate() {
             for (j, b) in ascending.iter().enumerate() {
-                let expected = if *a == "0.1-1build1" || *b == "0.1-1build1" { continue } else { i.cmp(&j) };
-                assert_eq!(compare(a, b), expected, "{a} against {b}");
+                assert_eq!(compare(a, b), i.cmp(&j), "{a} against {b}");
             }
         }
     }
