@@ -69,9 +69,6 @@ pub struct Scenario {
 }
 
 const GENERIC: &[&str] = &["--generic"];
-const LUKS: &[&str] = &["--generic", "--with", "luks"];
-const LVM: &[&str] = &["--generic", "--with", "lvm"];
-const LUKS_LVM: &[&str] = &["--generic", "--with", "luks", "--with", "lvm"];
 
 const BY_LABEL: &str = "root=LABEL=root";
 // In one line each, as a person would type them; the UUID is `disk::LUKS_UUID`.
@@ -116,7 +113,6 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "trixie-luks2",
         shows: "LUKS2, passphrase by credential",
         disk: Disk::Luks,
-        build: LUKS,
         append: IN_LUKS,
         credentials: RIGHT,
         expect: Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" },
@@ -127,7 +123,6 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "trixie-lvm",
         shows: "a logical volume",
         disk: Disk::Lvm,
-        build: LVM,
         append: IN_LVM,
         expect: Expect::Boots { source: "/dev/mapper/vg0-root", fstype: "ext4" },
         twin: Some("no-root"),
@@ -146,7 +141,6 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "wrong-passphrase",
         shows: "LUKS2 with another passphrase",
         disk: Disk::Luks,
-        build: LUKS,
         append: WRONG_KEY,
         credentials: WRONG,
         expect: Expect::Refuses { says: &["Failed to start systemd-cryptsetup"] },
@@ -164,7 +158,6 @@ pub const SCENARIOS: &[Scenario] = &[
         shows: "a logical volume in LUKS2",
         tier: Tier::Slow,
         disk: Disk::LvmInLuks,
-        build: LUKS_LVM,
         append: LVM_IN_LUKS,
         credentials: RIGHT,
         expect: Expect::Boots { source: "/dev/mapper/vg0-root", fstype: "ext4" },
