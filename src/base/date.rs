@@ -25,6 +25,18 @@ pub fn parse(text: &str) -> Option<Seconds> {
     Some(days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
 }
 
+/// Reads a date as people write it: `2026-09-12`, or `2026-09-12 07:55`, UTC.
+pub fn parse_day(text: &str) -> Option<Seconds> {
+    let (day, clock) = text.trim().split_once([' ', 'T']).unwrap_or((text.trim(), "00:00"));
+    let mut parts = day.splitn(3, '-').map(|part| part.parse::<i64>().ok());
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    let (hour, minute) = clock.split_once(':')?;
+    let (hour, minute) = (hour.parse::<i64>().ok()?, minute.parse::<i64>().ok()?);
+    let fits = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    let fits = fits && (0..24).contains(&hour) && (0..60).contains(&minute);
+    fits.then(|| days(year, month, day) * 86_400 + hour * 3_600 + minute * 60)
+}
+
 /// Days from 1970-01-01 to a date of the Gregorian calendar, counting years from March so that leap days come last.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
@@ -48,6 +60,20 @@ pub fn show(seconds: Seconds) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_are_read() {
+        for (text, seconds) in [
+            ("1970-01-01", Some(0)),
+            ("2026-09-12 07:55", Some(1_789_199_700)),
+            ("2026-13-12", None),
+            ("2026-09-12 25:00", None),
+            ("yesterday", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_day(text), seconds, "{text}");
+        }
+    }
 
     #[test]
     fn dates_are_read_and_shown() {

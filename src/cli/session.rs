@@ -7,6 +7,7 @@ use super::args::{Global, Sources};
 use super::request::Settled;
 use super::{Failure, UsageError};
 use crate::acquire::{self, World};
+use crate::base::date;
 use crate::base::fs;
 use crate::base::limit;
 use crate::base::trust::{KeyRef, SignedBy};
@@ -103,7 +104,7 @@ pub fn plan(
 /// Returns the time that counts for the age of metadata: `--assume-time`, or the clock's.
 fn now(sources: &Sources) -> Result<SystemTime, Failure> {
     let Some(text) = &sources.assume_time else { return Ok(SystemTime::now()) };
-    match crate::base::date::parse(text).and_then(|seconds| u64::try_from(seconds).ok()) {
+    match date::parse_day(text).or_else(|| date::parse(text)).and_then(|seconds| u64::try_from(seconds).ok()) {
         Some(seconds) => Ok(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)),
         None => {
             let what = format!("`--assume-time {text}` is not a date");
@@ -118,7 +119,7 @@ fn describe(repository: &Repository) -> manifest::Repository {
     manifest::Repository {
         name: labels.join(" "),
         key: repository.signer.as_ref().map(|signer| signer.fingerprint.clone()),
-        date: repository.release.as_ref().and_then(|release| release.date).map(crate::base::date::show),
+        date: repository.release.as_ref().and_then(|release| release.date).map(date::show),
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod acquire;
 mod archive;
+mod build;
+mod cli;
 mod cpio;
 mod deb;
 mod deliver;
@@ -10,6 +12,7 @@ mod finalize;
 mod kernels;
 mod modules;
 mod parity;
+mod program;
 mod prune;
 mod repository;
 mod server;
