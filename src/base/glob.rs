@@ -91,12 +91,14 @@ pub fn matches(pattern: &[u8], path: &[u8]) -> bool {
             star = Some((p + 1, s));
             p += 1;
             continue;
-        } else if p < pattern.len() && s < path.len()
-            && let Some(next) = one(&pattern[p..], path[s]) {
-                p += next;
-                s += 1;
-                continue;
-            }
+        } else if p < pattern.len()
+            && s < path.len()
+            && let Some(next) = one(&pattern[p..], path[s])
+        {
+            p += next;
+            s += 1;
+            continue;
+        }
         match (star, double) {
             (Some((behind, at)), _) if at < path.len() && path[at] != b'/' => {
                 star = Some((behind, at + 1));

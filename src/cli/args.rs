@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 ///
 /// Without a command, build an initrd for this host's distribution and its running kernel.
 #[derive(Debug, Parser)]
-#[command(name = "mkinitrd-pkg", version, max_term_width = 110, disable_help_subcommand = true)]
+#[command(name = "mkinitrd-pkg", version, max_term_width = 110, disable_help_subcommand = true, args_override_self = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -97,8 +97,12 @@ pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporte
         why: blocked.why.clone(),
         source: blocked.name.source.clone(),
     });
-    let request =
-        plan::Request { packages: profile.packages.clone(), recommends, blocked: blocked.collect(), omit: profile.omit.clone() };
+    let request = plan::Request {
+        packages: profile.packages.clone(),
+        recommends,
+        blocked: blocked.collect(),
+        omit: profile.omit.iter().filter(|omit| !is_asked_for(profile, &omit.text)).cloned().collect(),
+    };
     let mut plan = plan::plan(&request, catalog, reporter)?;
     if let Some(Kernel::Package(name)) = kernel {
         plan.packages.extend(plan::parts(Part::Kernel, name, &profile.kernel_follow, catalog)?);
@@ -135,7 +139,7 @@ pub fn build(
 
     let plugins = plugins(request.profile)?;
     let names: Vec<String> = plan.packages.iter().map(|planned| planned.package.name.clone()).collect();
-    let pruning = prune::Plan {
+    let pruning = prune::Inputs {
         rules: &rules,
         plugins: &plugins,
         dlopen: &request.profile.dlopen,
@@ -167,6 +171,12 @@ pub fn build(
     let manifest = describe::manifest(&facts, selected.as_ref(), &host);
     let image = pack_image(request, base.tree, selected, host, &manifest, epoch_s, stores, reporter)?;
     Ok(Outcome::Image { image, manifest: Box::new(manifest), kernel })
+}
+
+/// Tells whether a package is on the list itself, so that leaving it out would contradict whoever put it there.
+fn is_asked_for(profile: &Profile, name: &str) -> bool {
+    let words = profile.packages.iter().flat_map(|item| item.text.trim_end_matches('?').split('|'));
+    words.map(|word| word.split('=').next().unwrap_or_default().trim()).any(|word| word == name)
 }
 
 fn layout(profile: &Profile) -> Result<Layout, Error> {

@@ -20,9 +20,10 @@ pub fn build(scenario: &Scenario, dir: &Path) -> Result<PathBuf, String> {
     command.args(scenario.build).arg("-o").arg(&out);
     match run(&mut command) {
         Err(error) if error.contains(LAGS) => {
-            // It is right that this fails. Nobody can boot the release from such a mirror with signatures checked, though.
-            println!("{}: the mirror lags behind, its release file has expired: built with `--no-verify`", scenario.name);
-            run(command.arg("--no-verify"))?;
+            // It is right that this fails. With a dated override signatures are still checked.
+            let date = expiry(&error).ok_or(error.clone())?;
+            println!("{}: the mirror lags behind, its release file expired on {date}: built with `--assume-time`", scenario.name);
+            run(command.args(["--assume-time", &date]))?;
         }
         result => drop(result?),
     }
@@ -30,6 +31,12 @@ pub fn build(scenario: &Scenario, dir: &Path) -> Result<PathBuf, String> {
         Ok(meta) if meta.len() > 0 => Ok(out),
         _ => Err(format!("`mkinitrd-pkg build` ended well but left no image at `{}`", out.display())),
     }
+}
+
+/// Returns the day of the expiry that a message names; at its beginning the file was still good.
+fn expiry(message: &str) -> Option<String> {
+    let day: String = message.split(LAGS).nth(1)?.trim().chars().take(10).collect();
+    (day.len() == 10 && day.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')).then_some(day)
 }
 
 /// Returns a name that two scenarios share if they boot the same image.

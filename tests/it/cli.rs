@@ -120,9 +120,9 @@ fn a_single_index_file_is_a_repository() {
     let archive = Archive::new();
     let index = archive.dist("main/binary-amd64/Packages");
     let mut command = program();
-    command.args(["plan", "--distro", "debian", "--arch", "amd64", "--bare", "--package", "foo", "--json", "--repo"]);
+    command.args(["plan", "--distro", "debian", "--arch", "amd64", "--bare", "--package", "foo", "--repo"]);
     ran(command.arg(&index)).bad(6, &["not signed"]);
-    let json: Value = serde_json::from_str(&ran(command.arg("--no-verify")).good().out).expect("JSON");
+    let json: Value = serde_json::from_str(&ran(command.args(["--no-verify", "--json"])).good().out).expect("JSON");
     assert_eq!(json["packages"][0]["file"], archive.root().join("pool/foo.deb").display().to_string());
 }
 
