@@ -28,7 +28,7 @@ pub fn text(error: &dyn Diagnostic, style: Style) -> String {
         hints.push("report this as a defect of mkinitrd-pkg, with the command line".to_owned());
     }
     for (i, hint) in hints.iter().take(2).enumerate() {
-        let _ = write!(out, "{}{} {hint}\n", if i == 0 { "\n" } else { "" }, style.hint("hint:")); // cannot fail either
+        let _ = writeln!(out, "{}{} {hint}", if i == 0 { "\n" } else { "" }, style.hint("hint:")); // cannot fail either
     }
     out
 }

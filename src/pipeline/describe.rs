@@ -138,7 +138,7 @@ fn included(host: &Tree) -> Vec<manifest::Included> {
 
 fn notes(facts: &Facts<'_>) -> Vec<String> {
     let of_package =
-        |index: u32| facts.plan.packages.iter().nth(index as usize).map(|planned| planned.package.name.as_str()).unwrap_or("?");
+        |index: u32| facts.plan.packages.get(index as usize).map(|planned| planned.package.name.as_str()).unwrap_or("?");
     let unpacking =
         facts.unpacked.notes.iter().map(|note| format!("`{}` of `{}`: {}", note.path, of_package(note.package), note.remark));
     unpacking.chain(facts.pruned.notes.iter().cloned()).collect()

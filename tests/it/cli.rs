@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -69,7 +70,7 @@ fn profiles_show_the_origin_of_every_value() {
     fs::create_dir_all(drop_in.parent().expect("a parent")).expect("a directory");
     fs::write(&drop_in, "packages.add = ['htop']\npackages.remove = ['less']\n").expect("writing");
     let run = |more: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mkinitrd-pkg"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mkinitrd-pkg"));
         ran(command.arg("--config-root").arg(root.path()).args(["profiles", "debian", "--release", "trixie"]).args(more))
             .good()
             .out
@@ -135,9 +136,12 @@ fn d02_d05_d06_keys_and_dates_have_messages_of_their_own() {
     let past = crate::archive::now() - 86_400;
     archive.sign(&Header { date: past - 86_400, valid_until: Some(past), ..Header::default() }, &keys().good);
     plan(&archive, &["--keyring", &good]).bad(6, &["expired on", "--assume-time"]);
-    let day =
-        ran(std::process::Command::new("date").args(["-u", "-d", &format!("@{}", past - 7_200), "+%Y-%m-%d %H:%M"])).good().out;
-    plan(&archive, &["--keyring", &good, "--assume-time", day.trim()]).good();
+    let now = crate::archive::now();
+    archive.sign(&Header { valid_until: Some(now + 86_400), ..Header::default() }, &keys().good);
+    plan(&archive, &["--keyring", &good]).good();
+    let day = Command::new("date").args(["-u", "-d", &format!("@{}", now + 2 * 86_400), "+%Y-%m-%d %H:%M"]).output();
+    let day = String::from_utf8(day.expect("date").stdout).expect("text");
+    plan(&archive, &["--keyring", &good, "--assume-time", day.trim()]).bad(6, &["expired on"]);
     plan(&archive, &["--keyring", &good, "--assume-time", "yesterday"]).bad(2, &["`--assume-time yesterday` is not a date"]);
 }
 
