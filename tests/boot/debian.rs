@@ -78,14 +78,16 @@ impl Debian {
             Some(version) => format!("linux-image-{version}"),
             None => apt.depends_on(&format!("linux-image-{arch}"), "linux-image-")?,
         };
-        let path = cached(package.trim_start_matches("linux-image-"));
+        let version = package.trim_start_matches("linux-image-");
+        let path = cached(version);
         if path.exists() {
             return Ok(path);
         }
-        let deb = apt.download(&package)?;
+        // Since 2026 the kernel proper is in a package of its own, which the other depends on.
+        let split = format!("linux-binary-{version}");
+        let deb = apt.download(if apt.depends_on(&package, &split).is_ok() { &split } else { &package })?;
         let partial = path.with_extension(format!("{}.partial", std::process::id()));
-        // Trixie's kernels lie in `/boot`; later ones may move to `/usr/lib/modules/VERSION`.
-        let script = r#"dpkg-deb --fsys-tarfile "$1" | tar -xO --wildcards './boot/vmlinu?-*' >"$2""#;
+        let script = r#"dpkg-deb --fsys-tarfile "$1" | tar -xO --wildcards '*/vmlinu[xz]*' >"$2""#;
         run(tool("sh").args(["-euc", script, "sh"]).arg(&deb).arg(&partial))?;
         fs::rename(&partial, &path).map_err(at(&path))?;
         fs::remove_file(&deb).map_err(at(&deb))?;

@@ -32,6 +32,7 @@ const EXCUSES: &[(&str, &str, &str)] = &[
     ("kernel", "fail to add MMCONFIG information", "QEMU's `pc` machine has no PCI Express"),
     ("kernel", "amd_pstate: the _CPC object is not present", "QEMU has no ACPI power tables"),
     ("kernel", "CONFIG_IMA_DISABLE_HTABLE is disabled", "Debian's kernel says so to every user of dm"),
+    ("kernel", "Unstable clock detected, switching default tracing clock", BUSY),
     ("kernel", "callbacks suppressed", "the kernel says that it said less"),
     ("kernel", "tsc: Unable to calibrate against PIT", BUSY),
     ("kernel", "APIC calibration not consistent", BUSY),
@@ -41,6 +42,7 @@ const EXCUSES: &[(&str, &str, &str)] = &[
     ("kernel", "perf: interrupt took too long", BUSY),
     ("kernel", "rcu: INFO:", BUSY),
     ("kernel", "sched: DL replenish lagged", BUSY),
+    ("lvm", "online, VG", "the udev rule of LVM says at this level that all is well"),
     ("(sd-mkdcre", "Couldn't read inherited credential", "a unit names credentials that nobody has to pass"),
 ];
 
@@ -61,13 +63,21 @@ pub fn collect(console: &str, nonce: &str) -> Option<Evidence> {
             "state" => evidence.state = value,
             "failed" => evidence.failed.push(value),
             "first" => evidence.first = value,
-            "complaint" => evidence.complaints.push(value),
-            "missing" => evidence.missing.push(value),
+            "complaint" => push_message(&mut evidence.complaints, value),
+            "missing" => push_message(&mut evidence.missing, value),
             "end" => ended = true,
             _ => {}
         }
     }
     ended.then_some(evidence)
+}
+
+/// Adds a line of the journal; one without a time belongs to the message before it.
+fn push_message(messages: &mut Vec<String>, line: String) {
+    match messages.last_mut() {
+        Some(message) if !line.starts_with('[') => *message = format!("{message} {line}"),
+        _ => messages.push(line),
+    }
 }
 
 /// Tells whether the console says all that has to come of the boot.

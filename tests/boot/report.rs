@@ -48,13 +48,16 @@ pub fn print(outcomes: &[Outcome], logs: &Path) {
     println!("\n{} passed, {failed} failed, {} not asked for", outcomes.len() - failed, SCENARIOS.len() - outcomes.len());
 }
 
-/// Writes the matrix of all scenarios with what came of those that were run.
+/// Writes the matrix of all scenarios with what came of those that were run; the others keep what is written of them.
 pub fn write_matrix(outcomes: &[Outcome]) -> Result<(), String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/boot-matrix.md");
+    // A matrix that is not there yet has no results to keep.
+    let before = fs::read_to_string(&path).unwrap_or_default();
     let mut text = String::from(INTRODUCTION);
     for scenario in SCENARIOS {
         let outcome = outcomes.iter().find(|outcome| outcome.scenario.name == scenario.name);
         let result = match outcome {
-            None => "not run".to_owned(),
+            None => written(&before, scenario.name).unwrap_or("not run").to_owned(),
             Some(outcome) if !outcome.faults.is_empty() => "**failed**".to_owned(),
             Some(Outcome { evidence: Some(evidence), seconds, .. }) => {
                 format!("boots; root at {:.1} s, {seconds:.0} s in all", evidence.switched_s)
@@ -80,8 +83,13 @@ pub fn write_matrix(outcomes: &[Outcome]) -> Result<(), String> {
             "| `{name}` | {shows}{change} | {tier} | {release} {arch} | {disk} | `{build}` | `{kernel_line}` | {expected} | {twin} | {result} |\n"
         ));
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/boot-matrix.md");
     fs::write(&path, text).map_err(at(&path))
+}
+
+/// Returns the last cell of a scenario's row.
+fn written<'a>(matrix: &'a str, scenario: &str) -> Option<&'a str> {
+    let row = matrix.lines().find(|line| line.starts_with(&format!("| `{scenario}` |")))?;
+    row.trim_end_matches([' ', '|']).rsplit('|').next().map(str::trim)
 }
 
 const INTRODUCTION: &str = "# What boots
