@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use crate::base::fs::FileError;
+use crate::base::fs::{self, FileError};
+use crate::base::limit;
 use crate::config::Item;
+use crate::modules::KernelVersion;
 use crate::tree::disk;
 use crate::tree::{Origin, Tree, TreePath};
 
@@ -48,6 +50,19 @@ pub fn is_of_kernel(path: &TreePath) -> bool {
 /// Tells whether a path of a firmware package is wanted.
 pub fn is_firmware(path: &TreePath) -> bool {
     path.is_under(&TreePath::literal("usr/lib/firmware"))
+}
+
+/// Returns the configuration of the kernel, which says what it can unpack: out of its package, or `config` in its modules directory.
+/// Without one nothing is known, and nothing refused.
+pub fn config(tree: &Tree, source: &Kernel, version: &KernelVersion) -> Option<String> {
+    let bytes = match source {
+        Kernel::Package(_) => {
+            let path = TreePath::parse(format!("boot/config-{version}").as_bytes()).ok()?;
+            tree.read(&path)?.bytes().to_vec()
+        }
+        Kernel::Directory { directory, .. } => fs::read_optional(&directory.join("config"), limit::TEXT_BYTES_MAX).ok()??,
+    };
+    String::from_utf8(bytes).ok()
 }
 
 /// Reads a modules directory.

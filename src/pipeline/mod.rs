@@ -248,6 +248,11 @@ fn select_modules(
     reporter: &dyn Reporter,
 ) -> Result<Option<(modules::KernelVersion, Selected)>, Error> {
     let Some(source) = &request.kernel else { return Ok(None) };
+    reporter.event(&Event::Begin { stage: Stage::Modules });
+    let named = match source {
+        Kernel::Directory { version, .. } => Some(modules::KernelVersion::parse(version)?),
+        Kernel::Package(_) => None,
+    };
     let (mut tree, mut firmware) = (Tree::new(), Tree::new());
     match source {
         Kernel::Package(_) => {
@@ -263,12 +268,16 @@ fn select_modules(
             firmware = files.unpack(Part::Firmware, &kept, family, layout, stores, request.threads, &crate::report::Silent)?.tree;
         }
     }
-    let version = match source {
-        Kernel::Directory { version, .. } => modules::KernelVersion::parse(version)?,
-        Kernel::Package(_) => modules::find_kver(&tree)?,
+    let version = match named {
+        Some(version) => version,
+        None => modules::find_kver(&tree)?,
     };
+    if request.stop_after.is_none() {
+        pack::check_kernel(kernel::config(&tree, source, &version).as_deref(), request.compression.format)?;
+    }
     let options = modules::Options { arch: Some(&request.profile.arch), ..modules::Options::default() };
     let selected = modules::modules(&tree, &firmware, &version, &request.profile.modules, &options, request.threads, reporter)?;
+    reporter.event(&Event::End { stage: Stage::Modules, figures: &selected.figures() });
     Ok(Some((version, selected)))
 }
 

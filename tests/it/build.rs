@@ -294,3 +294,36 @@ fn stages_can_be_looked_at() {
     assert_eq!(only, Vec::<&str>::new(), "the image is not the finalized tree");
     ran(program().arg("unpack").arg(trixie_image()).arg(&unpacked)).bad(8, &["not empty"]);
 }
+
+#[test]
+fn a20_a_signal_ends_the_build_and_leaves_nothing() {
+    use std::io::{BufRead, BufReader};
+    trixie_image();
+    for (signal, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let out = dir.path().join("x.img");
+        fs::write(&out, "old").expect("writing");
+        let mut command = program();
+        // The highest level takes long enough for the signal to come while it works.
+        command.args(TRIXIE).args(["--arch", "amd64", "--offline", "--compress", "zstd:22", "-o"]).arg(&out);
+        let mut child = command.stderr(std::process::Stdio::piped()).spawn().expect("the program");
+        let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let seen: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.starts_with("finalize")).collect();
+        assert!(seen.iter().any(|line| line.starts_with("unpack")), "{seen:?}");
+        ran(Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string())).good();
+        assert_eq!(child.wait().expect("its end").code(), Some(128 + number), "{signal}");
+        assert_eq!(names_in(dir.path()), ["x.img"], "{signal}");
+        assert_eq!(fs::read(&out).expect("the old image"), b"old");
+    }
+}
+
+#[test]
+fn an_unknown_kernel_is_told() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let out = dir.path().join("x.img");
+    build(&out, &["--kernel-package", "linux-image-amd63"])
+        .bad(4, &["no package provides `linux-image-amd63`", "linux-image-amd64"]);
+    build(&out, &["--modules-dir", "/nonexistent/6.1.0"]).bad(5, &["/nonexistent/6.1.0"]);
+    build(&out, &["--modules-dir", dir.path().to_str().expect("text"), "--kernel-version", "../x"]).bad(2, &["`../x`"]);
+    assert!(names_in(dir.path()).is_empty());
+}

@@ -538,7 +538,7 @@ fn e09_ten_thousand_flipped_bits_end_in_time() {
     };
     let packages = ["-Zxz", "-Zgzip", "-Zzstd", "-Znone"].map(|compression| deb_of(fill, compression));
     let mut refused = 0;
-    for round in 0..10_000 {
+    for round in 0..10_000 * crate::program::effort() {
         let mut bytes = packages[round % packages.len()].clone();
         let bit = random(bytes.len() * 8);
         bytes[bit / 8] ^= 1 << (bit % 8);
@@ -548,7 +548,7 @@ fn e09_ten_thousand_flipped_bits_end_in_time() {
         if let Ok(control) = read::control(&mut &*bytes) {
             assert!(!control.package.is_empty());
         }
-        assert!(begin.elapsed() < Duration::from_secs(1), "bit {bit} of round {round}");
+        assert!(begin.elapsed() < Duration::from_secs(20), "spinning: bit {bit} of round {round}");
         // With the digest every flip is refused.
         let promised = package(&packages[round % packages.len()]);
         let build = Build { debs: vec![(promised, bytes)], ..Build::of([]) };

@@ -67,3 +67,8 @@ pub fn trixie_image() -> &'static Path {
         path
     })
 }
+
+/// How many times as long seeded runs go on: once in the first tier, tenfold in the slow one (`cargo xtask test-slow`).
+pub fn effort() -> usize {
+    if std::env::var_os("MKINITRD_TEST_TIER").is_some_and(|tier| tier == "slow") { 10 } else { 1 }
+}
