@@ -11,10 +11,11 @@ use crate::package::Package;
 use crate::tree::member::{Member, MemberKind};
 use crate::tree::{Content, Kind, Meta, TreePath};
 
-/// Files below this size share memory with others of their package.
-const LARGE_BYTES: u64 = 256 << 10;
+/// Files below this size share memory with others of their package. Of a kernel's 4 200 modules an image keeps a fifth: what shares
+/// memory with one that is kept stays in memory until the image is written.
+const LARGE_BYTES: u64 = 8 << 10;
 /// How much memory small files share. What is not used is never touched.
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 64 << 10;
 /// Memory set aside for a file before its bytes have been seen.
 const AHEAD_BYTES_MAX: u64 = 64 << 20;
 
