@@ -31,6 +31,8 @@ const EXCUSES: &[(&str, &str, &str)] = &[
     ("kernel", "mtrr: your CPUs had inconsistent", "QEMU gives the second processor no MTRR state"),
     ("kernel", "fail to add MMCONFIG information", "QEMU's `pc` machine has no PCI Express"),
     ("kernel", "amd_pstate: the _CPC object is not present", "QEMU has no ACPI power tables"),
+    ("kernel", "Memory resource size exceeds max for 32 bits", "QEMU's `virt` machine has a large window for PCI"),
+    ("kernel", "efi: UEFI not found", "QEMU starts the kernel without firmware"),
     ("kernel", "CONFIG_IMA_DISABLE_HTABLE is disabled", "Debian's kernel says so to every user of dm"),
     ("kernel", "Unstable clock detected, switching default tracing clock", BUSY),
     ("kernel", "callbacks suppressed", "the kernel says that it said less"),

@@ -54,7 +54,7 @@ After=basic.target
 AllowIsolate=yes
 ";
 
-/// Units that do nothing for a boot test and cost emulated seconds.
+/// Units that do nothing for a boot test and cost emulated seconds, or want to write to a root that is mounted read-only.
 const MASKED: &[&str] = &[
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
@@ -62,6 +62,7 @@ const MASKED: &[&str] = &[
     "e2scrub_all.timer",
     "e2scrub_reap.service",
     "fstrim.timer",
+    "ldconfig.service",
     "systemd-firstboot.service",
     "systemd-hwdb-update.service",
     "systemd-update-done.service",
