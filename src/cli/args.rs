@@ -130,15 +130,9 @@ pub struct Sources {
     pub locked: Option<PathBuf>,
 }
 
-/// Options of `build`.
+/// Which kernel's modules, for `build` and `plan`.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Build {
-    /// What to build.
-    #[command(flatten)]
-    pub target: Target,
-    /// Where packages come from.
-    #[command(flatten)]
-    pub sources: Sources,
+pub struct KernelArgs {
     /// The kernel version [default: the running kernel's, or that of the kernel package].
     #[arg(short, long, value_name = "VERSION", help_heading = "Kernel")]
     pub kernel_version: Option<String>,
@@ -154,6 +148,20 @@ pub struct Build {
     /// Build for any machine, with the modules of a kernel package.
     #[arg(long, help_heading = "Kernel")]
     pub generic: bool,
+}
+
+/// Options of `build`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Build {
+    /// What to build.
+    #[command(flatten)]
+    pub target: Target,
+    /// Where packages come from.
+    #[command(flatten)]
+    pub sources: Sources,
+    /// Which kernel.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
     /// Where to write the image [default: initrd-VERSION.img].
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub output: Option<PathBuf>,
@@ -215,6 +223,9 @@ pub struct PlanArgs {
     /// Where packages come from.
     #[command(flatten)]
     pub sources: Sources,
+    /// Which kernel.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
     /// Take only the packages named with `--package`, nothing from the profile.
     #[arg(long, help_heading = "Target")]
     pub bare: bool,

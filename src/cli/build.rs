@@ -9,12 +9,10 @@ use super::session::{self, Session};
 use super::{Failure, UsageError};
 use crate::acquire;
 use crate::base::size::Size;
-use crate::config::Item;
 use crate::deliver;
 use crate::family::deb::Deb;
 use crate::format::compress::Compression;
-use crate::host;
-use crate::pipeline::{self, Include, Kernel, Outcome, Stores};
+use crate::pipeline::{self, Include, Outcome, Stores};
 use crate::plan::Plan;
 use crate::report::{Event, Reporter, Stage};
 use crate::store::payload;
@@ -30,8 +28,8 @@ pub fn run(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
     let includes = includes(&args.include)?;
 
     progress.event(&Event::Begin { stage: Stage::Config });
-    let settled = request::settle(&args.target, &args.module, global, progress)?;
-    let kernel = kernel(args, &settled, progress)?;
+    let settled = request::settle(&args.target, &args.kernel.module, global, progress)?;
+    let kernel = request::kernel(&args.kernel, &settled, progress)?;
     let compression = compression(args, &settled)?;
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)).max(1);
     let epoch_s = epoch()?;
@@ -143,39 +141,6 @@ fn includes(values: &[String]) -> Result<Vec<Include>, Failure> {
         includes.push(Include { host: PathBuf::from(host), path });
     }
     Ok(includes)
-}
-
-/// Where the modules come from: what was typed, the running kernel's directory, or the profile's kernel package.
-fn kernel(args: &Build, settled: &Settled, reporter: &dyn Reporter) -> Result<Kernel, Failure> {
-    if let Some(directory) = &args.modules_dir {
-        let name = || directory.canonicalize().ok()?.file_name().map(|name| name.to_string_lossy().into_owned());
-        let version = args.kernel_version.clone().or_else(name).unwrap_or_default();
-        return Ok(Kernel::Directory { directory: directory.clone(), version });
-    }
-    if let Some(package) = &args.kernel_package {
-        return Ok(Kernel::Package(Item::from_command_line(package)));
-    }
-    let own = settled.host_is_like && settled.profile.machine == host::machine() && !args.generic;
-    let version = args.kernel_version.clone().unwrap_or_else(host::running_kernel);
-    if own && let Some(directory) = host::modules_directory(&version) {
-        return Ok(Kernel::Directory { directory, version });
-    }
-    if let (Some(version), Some(item)) = (&args.kernel_version, &settled.profile.kernel_package) {
-        // The package of one version is named after it, as the metapackage's dependencies are.
-        let prefix = item.text.trim_end_matches(settled.profile.arch.as_str()).trim_end_matches('-');
-        return Ok(Kernel::Package(Item::from_command_line(format!("{prefix}-{version}"))));
-    }
-    if !args.generic {
-        let message = format!("this host has no modules for its kernel `{version}`: the distribution's kernel package is taken");
-        reporter.event(&Event::Warning { stage: Stage::Config, message: &message });
-    }
-    match &settled.profile.kernel_package {
-        Some(item) => Ok(Kernel::Package(item.clone())),
-        None => {
-            let what = "the profile names no kernel package".to_owned();
-            Err(UsageError::Wrong { what, hint: "name one with `--kernel-package`, or a `--modules-dir`".to_owned() }.into())
-        }
-    }
 }
 
 fn compression(args: &Build, settled: &Settled) -> Result<Compression, Failure> {

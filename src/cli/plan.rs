@@ -10,16 +10,16 @@ use super::{Failure, UsageError, print};
 use crate::acquire::{self, World};
 use crate::base::size::Size;
 use crate::deliver;
-use crate::pipeline::{self, Kernel};
+use crate::pipeline;
 use crate::plan::{Plan, Planned, lock};
 
 /// Runs the command.
 pub fn run(args: &PlanArgs, global: &Global, progress: &Progress) -> Result<(), Failure> {
-    let mut settled = request::settle(&args.target, &[], global, progress)?;
+    let mut settled = request::settle(&args.target, &args.kernel.module, global, progress)?;
     if args.bare {
         make_bare(&mut settled)?;
     }
-    let kernel = if args.bare { None } else { settled.profile.kernel_package.clone().map(Kernel::Package) };
+    let kernel = if args.bare { None } else { Some(request::kernel(&args.kernel, &settled, progress)?) };
     let session = Session::open(global, &args.sources)?;
     let world = session.world(&settled.profile.distro, &args.sources, progress)?;
     let repositories = session::repositories(&settled, &args.sources, &world, progress)?;

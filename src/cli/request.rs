@@ -1,11 +1,12 @@
 //! From what was typed to what is built: profile, drop-ins and flags become one merged profile.
 
 use super::UsageError;
-use super::args::{Global, Target};
+use super::args::{Global, KernelArgs, Target};
 use super::{Failure, args};
 use crate::config::{self, Body, Change, Distro, Item, Layer, Layers, Profile};
 use crate::host;
 use crate::host::apt::{self, OsRelease};
+use crate::pipeline::Kernel;
 use crate::report::{Event, Reporter, Stage};
 
 /// A merged profile and what came with it.
@@ -61,6 +62,39 @@ fn default_release(distro: &Distro, host: Option<&OsRelease>) -> String {
     let own = host.and_then(|host| host.codename.clone().or_else(|| host.version_id.clone()));
     let stable = || distro.releases.iter().find(|release| release.aliases.iter().any(|alias| alias.text == "stable"));
     own.or_else(|| stable().map(|release| release.name.clone())).unwrap_or_default()
+}
+
+/// Where the modules come from: what was typed, the running kernel's directory, or the profile's kernel package.
+pub fn kernel(args: &KernelArgs, settled: &Settled, reporter: &dyn Reporter) -> Result<Kernel, Failure> {
+    if let Some(directory) = &args.modules_dir {
+        let name = || directory.canonicalize().ok()?.file_name().map(|name| name.to_string_lossy().into_owned());
+        let version = args.kernel_version.clone().or_else(name).unwrap_or_default();
+        return Ok(Kernel::Directory { directory: directory.clone(), version });
+    }
+    if let Some(package) = &args.kernel_package {
+        return Ok(Kernel::Package(Item::from_command_line(package)));
+    }
+    let own = settled.host_is_like && settled.profile.machine == host::machine() && !args.generic;
+    let version = args.kernel_version.clone().unwrap_or_else(host::running_kernel);
+    if own && let Some(directory) = host::modules_directory(&version) {
+        return Ok(Kernel::Directory { directory, version });
+    }
+    if let (Some(version), Some(item)) = (&args.kernel_version, &settled.profile.kernel_package) {
+        // The package of one version is named after it, as the metapackage's dependencies are.
+        let prefix = item.text.trim_end_matches(settled.profile.arch.as_str()).trim_end_matches('-');
+        return Ok(Kernel::Package(Item::from_command_line(format!("{prefix}-{version}"))));
+    }
+    if !args.generic {
+        let message = format!("this host has no modules for its kernel `{version}`: the distribution's kernel package is taken");
+        reporter.event(&Event::Warning { stage: Stage::Config, message: &message });
+    }
+    match &settled.profile.kernel_package {
+        Some(item) => Ok(Kernel::Package(item.clone())),
+        None => {
+            let what = "the profile names no kernel package".to_owned();
+            Err(UsageError::Wrong { what, hint: "name one with `--kernel-package`, or a `--modules-dir`".to_owned() }.into())
+        }
+    }
 }
 
 /// Flags are one more layer, the last.
