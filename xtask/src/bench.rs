@@ -146,6 +146,8 @@ fn package_names(json: &str) -> Vec<String> {
         .collect();
     names.sort();
     names.dedup();
+    // apt would take the kernel's own dependencies along, and the peers' root may have another point release of it.
+    names.retain(|name| !name.starts_with("linux-image-"));
     names
 }
 
