@@ -3,6 +3,7 @@
 use super::UsageError;
 use super::args::{Global, KernelArgs, Target};
 use super::{Failure, args};
+use crate::base::fs::FileError;
 use crate::config::{self, Body, Change, Distro, Item, Layer, Layers, Profile};
 use crate::host;
 use crate::host::apt::{self, OsRelease};
@@ -67,8 +68,9 @@ fn default_release(distro: &Distro, host: Option<&OsRelease>) -> String {
 /// Where the modules come from: what was typed, the running kernel's directory, or the profile's kernel package.
 pub fn kernel(args: &KernelArgs, settled: &Settled, reporter: &dyn Reporter) -> Result<Kernel, Failure> {
     if let Some(directory) = &args.modules_dir {
-        let name = || directory.canonicalize().ok()?.file_name().map(|name| name.to_string_lossy().into_owned());
-        let version = args.kernel_version.clone().or_else(name).unwrap_or_default();
+        let real = directory.canonicalize().map_err(FileError::on("read the modules directory", directory))?;
+        let name = real.file_name().map(|name| name.to_string_lossy().into_owned());
+        let version = args.kernel_version.clone().or(name).unwrap_or_default();
         return Ok(Kernel::Directory { directory: directory.clone(), version });
     }
     if let Some(package) = &args.kernel_package {

@@ -153,9 +153,9 @@ impl Diagnostic for LockError {
         match self {
             LockError::Refused(_) => Vec::new(),
             LockError::Changed { .. } => {
-                vec!["find out who changed the package; then write the lock anew with `mkinitrd-pkg plan`".to_owned()]
+                vec!["find out who changed the package; then write the lock anew with `mkinitrd-pkg plan --lock FILE`".to_owned()]
             }
-            _ => vec!["write the lock anew with `mkinitrd-pkg plan`".to_owned()],
+            _ => vec!["write the lock anew with `mkinitrd-pkg plan --lock FILE`".to_owned()],
         }
     }
 }

@@ -24,7 +24,7 @@ use solve::{Cause, Choice, Pool};
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     /// The packages: `name`, `name=version`, `a | b` (the first that is available); one with `?` at its end is left out
-    /// with a warning when nothing provides it.
+    /// when nothing provides it, and `-v` tells.
     pub packages: Vec<Item>,
     /// Take what packages recommend, too.
     pub recommends: bool,

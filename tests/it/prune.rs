@@ -332,7 +332,7 @@ impl Profile {
             let table: toml::Table = text.parse().unwrap_or_else(|err| panic!("{file}: {err}"));
             (file, text, table)
         });
-        let defaults = || strings(files[1].2.get("default-features"), "").0;
+        let defaults = || strings(files[1].2.get("with"), "").0;
         let features = features.map_or_else(defaults, |features| features.iter().map(|name| (*name).to_owned()).collect());
         for (file, text, table) in &files {
             profile.read(file, text, table);
@@ -360,7 +360,6 @@ impl Profile {
         };
         let list = |section: &str, key: &str| items(table.get(section).and_then(|section| section.get(key)));
         self.rules.extend(list("prune", "add"));
-        self.dlopen.extend(list("dlopen", "want"));
         self.dlopen.extend(list("dlopen", "add"));
         self.packages.extend(list("packages", "add").into_iter().map(|item| item.text));
         self.omit.extend(list("packages", "omit").into_iter().map(|item| item.text));

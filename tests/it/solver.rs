@@ -497,7 +497,7 @@ fn an_optional_package_that_is_missing_is_told() {
     struct Heard(Mutex<Vec<String>>);
     impl Reporter for Heard {
         fn event(&self, event: &Event<'_>) {
-            if let Event::Warning { message, .. } = event {
+            if let Event::Detail { message, .. } = event {
                 self.0.lock().unwrap().push((*message).to_owned());
             }
         }
@@ -630,14 +630,14 @@ fn a_lock_replaces_solving_and_is_refused_when_the_repository_has_changed() {
     assert_eq!(lock::write(&read), text);
     assert_eq!(
         read.packages[1].reason,
-        Reason::Requested(Item { text: "a".into(), source: Source { file: "x.lock".into(), line: 0 } })
+        Reason::Requested(Item { text: "a".into(), source: Source { file: "the command line".into(), line: 0 } })
     );
 
     let gone = lock::read(&text, "x.lock", &repository(&["a 1; Depends: v", "p 2; Provides: v"])).unwrap_err();
     assert_eq!(
         shown(&gone),
         "error: `p 1` is locked but no repository has it any more; there is `p 2`\n  at x.lock\n\
-         hint: write the lock anew with `mkinitrd-pkg plan`\n"
+         hint: write the lock anew with `mkinitrd-pkg plan --lock FILE`\n"
     );
     let changed = lock::read(&text, "x.lock", &repository(&["a 1; Depends: v", "p 1; Provides: v, w"])).unwrap_err();
     assert!(matches!(&changed, LockError::Changed { name, .. } if name == "p"));
