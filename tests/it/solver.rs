@@ -230,13 +230,24 @@ fn set_of(plan: &Plan) -> Vec<String> {
     set
 }
 
+/// Returns the list of our own profile for a release: each of its words as the package that it stands for there.
+fn of_profile(suite: &str, catalog: &DebCatalog) -> String {
+    let profile = mkinitrd_pkg::config::load("debian", None, &[]).unwrap().resolve(suite, "amd64").unwrap();
+    let made = plan(&Request { packages: profile.packages, ..Request::default() }, catalog, &Silent).unwrap();
+    let asked_for = made.packages.iter().filter(|planned| matches!(planned.reason, Reason::Requested(_)));
+    let names: Vec<&str> = asked_for.map(|planned| planned.package.name.as_str()).collect();
+    assert!(names.len() > 20, "{names:?}");
+    names.join(" ")
+}
+
 fn compare_with_apt(suite: &'static str, seed: u64) {
     let sandbox = Sandbox::get(suite);
-    let boot: Vec<String> = BOOT.iter().map(|request| request.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let catalog = sandbox.catalog();
+    let boot = BOOT.iter().map(|request| request.split_whitespace().collect::<Vec<_>>().join(" "));
+    let boot: Vec<String> = boot.chain([of_profile(suite, &catalog)]).collect();
     let others = sampled(&sandbox.packages(), seed);
     let mut answers = Answers::of(sandbox);
     answers.ask(sandbox, &[&boot[..], &others[..]].concat());
-    let catalog = sandbox.catalog();
     let (mut wrong, mut listed) = (Vec::new(), Vec::new());
     for request in boot.iter().chain(&others) {
         let ours = plan(&requested(request), &catalog, &Silent);
