@@ -51,7 +51,7 @@ fn generated(program: &Path, root: &Path) -> Result<(), String> {
                 Some((_, section)) if what == "man" => root.join("share/man").join(format!("man{section}")).join(&name),
                 Some((stem, "bash")) => root.join("share/bash-completion/completions").join(stem),
                 Some((_, "fish")) => root.join("share/fish/vendor_completions.d").join(&name),
-                _ if name.starts_with('_') => root.join("share/zsh/vendor-completions").join(&name),
+                None if name.starts_with('_') => root.join("share/zsh/vendor-completions").join(&name),
                 _ => continue, // a shell that has no place of its own under a prefix
             };
             copy(&file, &place, "644")?;
