@@ -18,6 +18,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod prune;
 pub mod report;
+pub mod settings;
 pub mod store;
 pub mod tree;
 pub mod unpack;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The top-level modules by rank; a module imports only lower ranks (and its own).
-const RANKS: [(&str, u8); 21] = [
+const RANKS: [(&str, u8); 22] = [
     ("base", 0),
     ("format", 1),
     ("config", 2),
@@ -24,6 +24,7 @@ const RANKS: [(&str, u8); 21] = [
     ("pack", 4),
     ("plan", 4),
     ("prune", 4),
+    ("settings", 4),
     ("unpack", 4),
     ("pipeline", 5),
     ("cli", 6),

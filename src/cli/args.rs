@@ -71,6 +71,8 @@ pub enum Command {
     Unpack(Unpack),
     /// List the profiles, or show one fully merged with the origin of every value.
     Profiles(Profiles),
+    /// Show what this machine is, as far as an image depends on it.
+    Host(HostArgs),
     /// Empty the cache.
     Clean(Clean),
     /// Generate man pages or shell completions.
@@ -148,6 +150,12 @@ pub struct KernelArgs {
     /// Build for any machine, with the modules of a kernel package.
     #[arg(long, help_heading = "Kernel")]
     pub generic: bool,
+    /// Build for any machine, with this host's configuration in it.
+    #[arg(long, help_heading = "Kernel", conflicts_with = "generic")]
+    pub full: bool,
+    /// Build for the machine that this file describes (`mkinitrd-pkg host --json`) instead of this host.
+    #[arg(long, value_name = "FILE", help_heading = "Kernel", conflicts_with = "generic")]
+    pub host_facts: Option<PathBuf>,
 }
 
 /// Options of `build`.
@@ -273,6 +281,14 @@ pub struct Profiles {
     /// With this feature switched on, too (may be repeated).
     #[arg(long, value_name = "FEATURE")]
     pub with: Vec<String>,
+}
+
+/// Options of `host`.
+#[derive(Debug, Clone, Args)]
+pub struct HostArgs {
+    /// Include the content of key files and other secrets.
+    #[arg(long)]
+    pub secrets: bool,
 }
 
 /// Options of `clean`.

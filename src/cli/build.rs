@@ -25,17 +25,42 @@ pub fn run(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
     let mode = request::mode(&args.mode)?;
     let early = args.output.as_deref().filter(|_| writes_image(args)).map(deliver::check_target).transpose()?;
     check_directories(args)?;
-    let includes = includes(&args.include)?;
+    let outcome = make(args, global, progress)?;
+    request::check_strict(global, progress.warnings())?;
+    match outcome {
+        Outcome::Tree(tree) => {
+            let directory = args.root.clone().or_else(|| args.output.clone()).unwrap_or_default();
+            write_tree(&tree, &directory, progress)
+        }
+        Outcome::Image { image, manifest, kernel } => {
+            let target = match early {
+                Some(target) => target,
+                None => deliver::check_target(&default_name(kernel.as_deref()))?,
+            };
+            let delivered = deliver::deliver(&target, image.size_bytes, mode, progress, |out| image.write_to(out))?;
+            if let Some(path) = &args.manifest {
+                deliver::file(path, &manifest.to_json(), 0o644)?;
+            }
+            let message = format!("sha256 {}", delivered.sha256);
+            progress.event(&Event::Detail { stage: Stage::Deliver, message: &message });
+            Ok(())
+        }
+    }
+}
 
+/// Makes what the options ask for, in memory.
+pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcome, Failure> {
+    let includes = includes(&args.include)?;
     progress.event(&Event::Begin { stage: Stage::Config });
-    let settled = request::settle(&args.target, &args.kernel.module, global, progress)?;
+    let settled = request::settle(&args.target, &args.kernel, global, progress)?;
     let kernel = request::kernel(&args.kernel, &settled, progress)?;
     let compression = compression(args, &settled)?;
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)).max(1);
     let epoch_s = epoch()?;
     let profile = &settled.profile;
     let features: Vec<&str> = profile.with.iter().map(|item| item.text.as_str()).collect();
-    let figures = format!("{} {} {}, with {}", profile.distro, profile.release, profile.arch, features.join(" "));
+    let kind = profile.kind.as_str();
+    let figures = format!("{} {} {}, {kind}, with {}", profile.distro, profile.release, profile.arch, features.join(" "));
     progress.event(&Event::End { stage: Stage::Config, figures: &figures });
 
     let session = Session::open(global, &args.sources)?;
@@ -51,6 +76,7 @@ pub fn run(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
 
     let request = pipeline::Request {
         profile,
+        facts: settled.facts.as_ref(),
         kernel: Some(kernel),
         overlays: &settled.layers.overlays,
         includes: &includes,
@@ -65,27 +91,7 @@ pub fn run(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
     let payloads = session.store.dir("payloads").map(|directory| payload::Store::new(&directory, writable));
     let segments = session.store.dir("segments").filter(|_| writable).map(SegmentStore::new);
     let stores = Stores { payloads: payloads.as_ref(), segments: segments.as_ref() };
-    match pipeline::build(&request, &plan, &blobs, &Deb, stores, progress)? {
-        Outcome::Tree(tree) => {
-            request::check_strict(global, progress.warnings())?;
-            let directory = args.root.clone().or_else(|| args.output.clone()).unwrap_or_default();
-            write_tree(&tree, &directory, progress)
-        }
-        Outcome::Image { image, manifest, kernel } => {
-            request::check_strict(global, progress.warnings())?;
-            let target = match early {
-                Some(target) => target,
-                None => deliver::check_target(&default_name(kernel.as_deref()))?,
-            };
-            let delivered = deliver::deliver(&target, image.size_bytes, mode, progress, |out| image.write_to(out))?;
-            if let Some(path) = &args.manifest {
-                deliver::file(path, &manifest.to_json(), 0o644)?;
-            }
-            let message = format!("sha256 {}", delivered.sha256);
-            progress.event(&Event::Detail { stage: Stage::Deliver, message: &message });
-            Ok(())
-        }
-    }
+    Ok(pipeline::build(&request, &plan, &blobs, &Deb, stores, progress)?)
 }
 
 fn writes_image(args: &Build) -> bool {

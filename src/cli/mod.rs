@@ -5,6 +5,7 @@ mod build;
 mod clean;
 mod diagnose;
 mod generate;
+mod host;
 mod ls;
 mod plan;
 mod profiles;
@@ -127,6 +128,7 @@ pub fn run() -> ExitCode {
         Command::Ls(args) => ls::run(args, &cli.global),
         Command::Unpack(args) => unpack::run(args, &cli.global),
         Command::Profiles(args) => profiles::run(args, &cli.global),
+        Command::Host(args) => host::run(args, &cli.global),
         Command::Clean(args) => clean::run(args, &cli.global),
         Command::Generate(args) => generate::run(args),
     };

@@ -15,7 +15,7 @@ use crate::plan::{Plan, Planned, lock};
 
 /// Runs the command.
 pub fn run(args: &PlanArgs, global: &Global, progress: &Progress) -> Result<(), Failure> {
-    let mut settled = request::settle(&args.target, &args.kernel.module, global, progress)?;
+    let mut settled = request::settle(&args.target, &args.kernel, global, progress)?;
     if args.bare {
         make_bare(&mut settled)?;
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::args::{Global, Profiles};
 use super::{Failure, print};
-use crate::config::{self, Item, Layers, Profile, builtin};
+use crate::config::{self, Audience, Item, Layers, Profile, builtin};
 use crate::host;
 
 /// Runs the command.
@@ -49,7 +49,7 @@ fn show(name: &str, args: &Profiles, global: &Global) -> Result<(), Failure> {
     };
     layers.layers.push(super::request::command_line_layer(&args.with, &[], &[], &[]));
     let arch = args.arch.clone().unwrap_or_else(host::machine);
-    let profile = layers.resolve(&release, &arch)?;
+    let profile = layers.resolve(&release, &arch, &Audience::default())?;
     if global.json {
         return print(&format!("{:#}\n", as_json(&profile, &layers)));
     }

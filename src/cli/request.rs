@@ -3,10 +3,13 @@
 use super::UsageError;
 use super::args::{Global, KernelArgs, Target};
 use super::{Failure, args};
-use crate::base::fs::FileError;
-use crate::config::{self, Body, Change, Distro, Item, Layer, Layers, Profile};
-use crate::host;
-use crate::host::apt::{self, OsRelease};
+use std::path::Path;
+
+use crate::base::fs::{self, FileError};
+use crate::base::limit;
+use crate::config::{self, Audience, Body, Change, Distro, ImageKind, Item, Layer, Layers, Profile};
+use crate::host::facts::{Facts, OsRelease, SCHEMA, View};
+use crate::host::{self, apt, probe, traits};
 use crate::pipeline::Kernel;
 use crate::report::{Event, Reporter, Stage};
 
@@ -18,29 +21,85 @@ pub struct Settled {
     pub layers: Layers,
     /// The host is of the same distribution.
     pub host_is_like: bool,
+    /// The machine that the image is for; nothing for a generic one.
+    pub facts: Option<Facts>,
 }
 
-/// Settles distribution, release and architecture, and merges all layers.
-pub fn settle(target: &Target, modules: &[String], global: &Global, reporter: &dyn Reporter) -> Result<Settled, Failure> {
-    let host = apt::os_release(std::path::Path::new("/"))?;
+/// Settles distribution, release and architecture, for whom the image is, and merges all layers.
+pub fn settle(target: &Target, kernel: &KernelArgs, global: &Global, reporter: &dyn Reporter) -> Result<Settled, Failure> {
+    let facts = match &kernel.host_facts {
+        Some(path) => Some(read_facts(path)?),
+        None => None,
+    };
+    let host = match &facts {
+        Some(facts) => Some(facts.os.clone()),
+        None => apt::os_release(Path::new("/"))?,
+    };
+    let machine = facts.as_ref().map_or_else(host::machine, |facts| facts.machine.clone());
     let name = match &target.distro {
         Some(name) => name.clone(),
         None => distro_of_host(host.as_ref())?,
     };
     let mut layers = config::load(&name, Some(&global.config_root), &global.config)?;
-    layers.layers.push(command_line_layer(&target.with, &target.without, &target.package, modules));
-    let host_is_like = host.as_ref().is_some_and(|host| host.id == name);
-    let release = match (&target.release, layers.distro()) {
-        (Some(release), _) => release.clone(),
-        (None, Some(distro)) => default_release(distro, host.as_ref().filter(|_| host_is_like)),
-        (None, None) => String::new(),
+    layers.layers.push(command_line_layer(&target.with, &target.without, &target.package, &kernel.module));
+    let own = host.as_ref().filter(|host| host.id == name);
+    let own_release = layers.distro().map(|distro| default_release(distro, own)).unwrap_or_default();
+    let release = target.release.clone().unwrap_or_else(|| own_release.clone());
+    let arch = target.arch.clone().unwrap_or_else(|| machine.clone());
+    let generic = layers.resolve(&release, &arch, &Audience::default())?;
+    let is_own = own.is_some() && generic.machine == machine && layers.is_release(&generic.release, &own_release);
+    let facts = audience(kernel, facts, is_own, reporter)?;
+    let profile = match &facts {
+        None => generic,
+        Some(facts) => {
+            let kind = if kernel.full { ImageKind::Full } else { ImageKind::Host };
+            layers.resolve(&release, &arch, &Audience { kind, traits: traits::traits(facts) })?
+        }
     };
-    let arch = target.arch.clone().unwrap_or_else(host::machine);
-    let profile = layers.resolve(&release, &arch)?;
     for message in &profile.warnings {
         reporter.event(&Event::Warning { stage: Stage::Config, message });
     }
-    Ok(Settled { profile, layers, host_is_like })
+    Ok(Settled { profile, layers, host_is_like: own.is_some(), facts })
+}
+
+/// Returns the machine that the image is for, if it is for one: the one described, or this host unless something else was asked for.
+fn audience(
+    kernel: &KernelArgs,
+    described: Option<Facts>,
+    is_own: bool,
+    reporter: &dyn Reporter,
+) -> Result<Option<Facts>, Failure> {
+    if kernel.generic || (described.is_none() && !is_own && !kernel.full) {
+        return Ok(None);
+    }
+    let facts = match described {
+        Some(facts) => facts,
+        None => probe::probe(Path::new("/"))?,
+    };
+    for gap in &facts.gaps {
+        reporter.event(&Event::Warning { stage: Stage::Config, message: gap });
+    }
+    match &facts.view {
+        View::Partial(why) if !kernel.full => {
+            let message = format!("{why}: what the machine needs cannot be seen from here, so the image is a generic one");
+            reporter.event(&Event::Warning { stage: Stage::Config, message: &message });
+            Ok(None)
+        }
+        _ => Ok(Some(facts)),
+    }
+}
+
+fn read_facts(path: &Path) -> Result<Facts, Failure> {
+    let text = fs::read_text(path, limit::TEXT_BYTES_MAX)?;
+    let wrong = |what: String| {
+        let hint = "make the file with `mkinitrd-pkg host --json` of this version".to_owned();
+        UsageError::Wrong { what: format!("`{}` does not describe a machine: {what}", path.display()), hint }
+    };
+    let facts: Facts = serde_json::from_str(&text).map_err(|err| wrong(err.to_string()))?;
+    if facts.schema != SCHEMA {
+        return Err(wrong(format!("its schema is {}, and this version reads {SCHEMA}", facts.schema)).into());
+    }
+    Ok(facts)
 }
 
 /// The host's own distribution, or the first one that it says it is like.

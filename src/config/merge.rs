@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::profile::{Blocked, Body, Change, Layer, Plugin};
-use super::{ConfigError, Item};
+use super::{Audience, ConfigError, ImageKind, Item, Source};
 
 /// Everything that a build needs to know and that does not depend on the machine it runs on.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +21,8 @@ pub struct Profile {
     pub arch: String,
     /// The architecture in the kernel's word (`x86_64`).
     pub machine: String,
+    /// For whom the image is.
+    pub kind: ImageKind,
     /// The default mirror.
     pub mirror: Option<Item>,
     /// Suites of the release.
@@ -82,6 +84,8 @@ pub struct Target<'a> {
     pub release: &'a str,
     /// The architecture in the distribution's word.
     pub arch: &'a str,
+    /// For whom it is.
+    pub audience: &'a Audience,
 }
 
 /// Merges layers, the first having the lowest priority.
@@ -90,6 +94,7 @@ pub fn merge(layers: &[Layer], target: Target<'_>) -> Result<Profile, ConfigErro
         distro: target.distro.to_owned(),
         release: target.release.to_owned(),
         arch: target.arch.to_owned(),
+        kind: target.audience.kind,
         layers: layers.iter().map(|layer| layer.file.clone()).collect(),
         ..Profile::default()
     };
@@ -137,6 +142,7 @@ fn matching<'a>(layer: &'a Layer, target: Target<'a>, with: Option<&'a [Item]>) 
             holds(&when.release, target.release)
                 && holds(&when.arch, target.arch)
                 && holds(&when.distro, target.distro)
+                && holds(&when.image, target.audience.kind.as_str())
                 && when.feature.as_ref().is_none_or(|feature| with.is_some_and(|with| is_on(with, &feature.text)))
         })
         .map(|when| &when.body)
@@ -144,7 +150,7 @@ fn matching<'a>(layer: &'a Layer, target: Target<'a>, with: Option<&'a [Item]>) 
 
 /// Features are settled before anything else, because what they say stands at the place of the file that says it.
 fn enabled_features(layers: &[Layer], target: Target<'_>, warnings: &mut Vec<String>) -> Vec<Item> {
-    let mut with = Vec::new();
+    let mut with = asked_by_host(layers, target.audience);
     for layer in layers {
         for body in std::iter::once(&layer.body).chain(matching(layer, target, None)) {
             apply_change(&mut with, body.with.clone(), "feature", warnings);
@@ -153,6 +159,17 @@ fn enabled_features(layers: &[Layer], target: Target<'_>, warnings: &mut Vec<Str
     let mut seen = std::collections::BTreeSet::new();
     with.retain(|item| seen.insert(item.text.clone()));
     with
+}
+
+/// Features that the machine asks for by what it is like; whatever a layer says has the last word.
+fn asked_by_host(layers: &[Layer], audience: &Audience) -> Vec<Item> {
+    let features = layers.iter().flat_map(|layer| &layer.features);
+    let asked = features.filter_map(|(name, feature)| {
+        let word = feature.host.iter().find(|word| audience.traits.contains(&word.text))?;
+        let file = format!("the host is `{}`, {}", word.text, word.source);
+        Some(Item { text: name.clone(), source: Source { file: file.into(), line: 0 } })
+    });
+    asked.collect()
 }
 
 fn describe_distro(profile: &mut Profile, layer: &Layer, target: Target<'_>) {
@@ -233,7 +250,11 @@ mod tests {
     fn merged(texts: &[&str]) -> Profile {
         let layers: Vec<Layer> =
             texts.iter().enumerate().map(|(i, text)| Layer::parse(&format!("f{i}"), text).expect(text)).collect();
-        merge(&layers, Target { distro: "debian", release: "trixie", arch: "amd64" }).expect("merges")
+        merge(&layers, target(&Audience::default())).expect("merges")
+    }
+
+    fn target(audience: &Audience) -> Target<'_> {
+        Target { distro: "debian", release: "trixie", arch: "amd64", audience }
     }
 
     fn texts(items: &[Item]) -> Vec<&str> {
@@ -260,9 +281,30 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_switches_features_on_and_people_have_the_last_word() {
+        let base = "[features.lvm]\nhost = ['lvm']\n[features.md]\nhost = ['md', 'raid']\n[features.nfs]\nhost = ['nfs']\n\
+                    [[when]]\nimage = ['generic', 'full']\nwith = ['nfs']\n[[when]]\nimage = ['host']\nmodules.add = ['net']\n";
+        let of = |texts: &[&str], kind, words: &[&str]| {
+            let layers: Vec<Layer> = texts.iter().map(|text| Layer::parse("f", text).expect(text)).collect();
+            let audience = Audience { kind, traits: words.iter().map(|word| (*word).to_owned()).collect() };
+            let profile = merge(&layers, target(&audience)).expect("merges");
+            (texts_of(&profile.with), texts_of(&profile.modules))
+        };
+        assert_eq!(of(&[base], ImageKind::Generic, &[]), (vec!["nfs".to_owned()], vec![]));
+        let (with, modules) = of(&[base], ImageKind::Host, &["lvm", "raid"]);
+        assert_eq!((with, modules), (vec!["lvm".to_owned(), "md".to_owned()], vec!["net".to_owned()]));
+        assert_eq!(of(&[base], ImageKind::Full, &["lvm"]).0, ["lvm", "nfs"]);
+        assert_eq!(of(&[base, "with.remove = ['lvm']"], ImageKind::Host, &["lvm", "md"]).0, ["md"]);
+    }
+
+    fn texts_of(items: &[Item]) -> Vec<String> {
+        items.iter().map(|item| item.text.clone()).collect()
+    }
+
+    #[test]
     fn an_unknown_feature_is_refused() {
         let layers = [Layer::parse("f", "with = ['luxs']\n[features.luks]\nabout = 'x'\n").expect("valid")];
-        let err = merge(&layers, Target { distro: "debian", release: "trixie", arch: "amd64" }).expect_err("unknown");
+        let err = merge(&layers, target(&Audience::default())).expect_err("unknown");
         assert_eq!(err.to_string(), "there is no feature `luxs`");
     }
 }

@@ -5,6 +5,7 @@ mod document;
 mod merge;
 mod profile;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,6 +50,46 @@ impl Item {
     pub fn from_command_line(text: impl Into<String>) -> Self {
         Self { text: text.into(), source: Source { file: "the command line".into(), line: 0 } }
     }
+}
+
+/// For whom an image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ImageKind {
+    /// For one machine: what it has, and its own configuration.
+    Host,
+    /// For any machine of the architecture.
+    #[default]
+    Generic,
+    /// For any machine, with the configuration of one.
+    Full,
+}
+
+impl ImageKind {
+    /// All of them.
+    pub const ALL: [ImageKind; 3] = [ImageKind::Host, ImageKind::Generic, ImageKind::Full];
+
+    /// Returns the word in profiles and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ImageKind::Host => "host",
+            ImageKind::Generic => "generic",
+            ImageKind::Full => "full",
+        }
+    }
+
+    /// Tells whether the image holds the configuration of a machine.
+    pub fn is_of_a_host(self) -> bool {
+        self != ImageKind::Generic
+    }
+}
+
+/// For whom an image is, as far as profiles ask.
+#[derive(Debug, Clone, Default)]
+pub struct Audience {
+    /// The kind of the image.
+    pub kind: ImageKind,
+    /// What the machine is like, in the words of `host::traits`; empty for a generic image.
+    pub traits: BTreeSet<String>,
 }
 
 /// The directories of drop-ins below a root, in rising priority.
@@ -199,8 +240,15 @@ impl Layers {
         self.layers.iter().rev().find_map(|layer| layer.distro.as_ref())
     }
 
+    /// Tells whether two names are of the same release.
+    pub fn is_release(&self, name: &str, other: &str) -> bool {
+        let releases = self.distro().map(|distro| distro.releases.as_slice()).unwrap_or_default();
+        let is = |release: &Release, name: &str| release.name == name || release.aliases.iter().any(|alias| alias.text == name);
+        releases.iter().any(|release| is(release, name) && is(release, other))
+    }
+
     /// Merges the layers for a release and an architecture, each by any of its names.
-    pub fn resolve(&self, release: &str, arch: &str) -> Result<Profile, ConfigError> {
+    pub fn resolve(&self, release: &str, arch: &str, audience: &Audience) -> Result<Profile, ConfigError> {
         let Some(distro) = self.distro() else {
             let known = Vec::from(["debian".to_owned()]);
             return Err(ConfigError::UnknownProfile { name: "a profile without [distro]".to_owned(), known, source_at: None });
@@ -223,7 +271,7 @@ impl Layers {
                     known: distro.architectures.iter().map(|(word, _)| word.clone()).collect(),
                 }
             })?;
-        merge::merge(&self.layers, Target { distro: &name, release: &found.name, arch })
+        merge::merge(&self.layers, Target { distro: &name, release: &found.name, arch, audience })
     }
 }
 
@@ -247,7 +295,7 @@ mod tests {
             for (release, arch) in layers.distro().into_iter().flat_map(|distro| {
                 distro.releases.iter().flat_map(|release| distro.architectures.iter().map(move |(arch, _)| (&release.name, arch)))
             }) {
-                let profile = layers.resolve(release, arch).expect("merges");
+                let profile = layers.resolve(release, arch, &Audience::default()).expect("merges");
                 assert_eq!(profile.warnings, Vec::<String>::new(), "{name} {release} {arch}");
             }
         }
@@ -262,7 +310,7 @@ mod tests {
             std::fs::write(directory.join("x.toml"), format!("packages.add = ['{text}']")).expect("a drop-in");
         }
         let layers = load("debian", Some(root.path()), &[]).expect("loads");
-        let profile = layers.resolve("trixie", "amd64").expect("merges");
+        let profile = layers.resolve("trixie", "amd64", &Audience::default()).expect("merges");
         let added: Vec<&str> = profile.packages.iter().rev().take(4).map(|item| item.text.as_str()).collect();
         assert_eq!(added, ["d", "c", "b", "a"]);
         assert_eq!(layers.overlays.len(), 4);
@@ -272,10 +320,10 @@ mod tests {
     fn unknown_names_are_refused_with_what_there_is() {
         assert_eq!(load("debain", None, &[]).expect_err("unknown").to_string(), "there is no profile `debain`");
         let layers = load("debian", None, &[]).expect("loads");
-        let err = layers.resolve("tirxie", "amd64").expect_err("unknown");
+        let err = layers.resolve("tirxie", "amd64", &Audience::default()).expect_err("unknown");
         assert_eq!(err.to_string(), "the profile `debian` knows no release `tirxie`");
         assert!(err.hints()[0].contains("`trixie`"));
-        assert!(layers.resolve("trixie", "sparc").is_err());
-        assert_eq!(layers.resolve("13", "x86_64").expect("by its other names").arch, "amd64");
+        assert!(layers.resolve("trixie", "sparc", &Audience::default()).is_err());
+        assert_eq!(layers.resolve("13", "x86_64", &Audience::default()).expect("by its other names").arch, "amd64");
     }
 }

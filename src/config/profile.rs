@@ -1,7 +1,7 @@
 //! The schema of profiles and drop-ins: one file becomes one [`Layer`]. `distro-profiles/README.md` explains it to people.
 
 use super::document::{self, DocumentError, Node, Table};
-use super::{Item, Source};
+use super::{ImageKind, Item, Source};
 use crate::base::glob::Glob;
 
 /// What one file adds and takes away.
@@ -128,6 +128,8 @@ pub struct Plugin {
 pub struct Feature {
     /// What it is good for, one line.
     pub about: Option<Item>,
+    /// Words of `host::traits`: a machine that is like one of them has the feature on, unless somebody switches it off.
+    pub host: Vec<Item>,
     /// What it changes.
     pub body: Body,
     /// Where it is written.
@@ -145,6 +147,8 @@ pub struct When {
     pub distro: Vec<Item>,
     /// Holds when this feature is on.
     pub feature: Option<Item>,
+    /// Holds for these kinds of image; for all if empty.
+    pub image: Vec<Item>,
     /// What it changes.
     pub body: Body,
 }
@@ -202,16 +206,29 @@ fn read_when(mut table: Table) -> Result<When, DocumentError> {
         arch: table.items("arch")?,
         distro: table.items("distro")?,
         feature: table.text("feature")?,
+        image: checked_kinds(table.items("image")?)?,
         body: read_body(&mut table)?,
     };
     table.finish()?;
     Ok(when)
 }
 
+fn checked_kinds(kinds: Vec<Item>) -> Result<Vec<Item>, DocumentError> {
+    match kinds.iter().find(|item| ImageKind::ALL.iter().all(|kind| kind.as_str() != item.text)) {
+        None => Ok(kinds),
+        Some(item) => Err(DocumentError::Value {
+            key: "when.image".to_owned(),
+            value: item.text.clone(),
+            reason: "a kind of image is `host`, `generic` or `full`".to_owned(),
+            source_at: item.source.clone(),
+        }),
+    }
+}
+
 fn read_feature(node: Node) -> Result<Feature, DocumentError> {
     let source = node.source().clone();
     let mut table = node.table()?;
-    let feature = Feature { about: table.text("about")?, body: read_body(&mut table)?, source };
+    let feature = Feature { about: table.text("about")?, host: table.items("host")?, body: read_body(&mut table)?, source };
     table.finish()?;
     Ok(feature)
 }
@@ -326,6 +343,11 @@ mod tests {
                 "f:3",
             ),
             ("[[when]]\nreleases = ['x']\n", "unknown key `releases` in [when]", "f:2"),
+            (
+                "[[when]]\nimage = ['hots']\n",
+                "`when.image` cannot be `hots`: a kind of image is `host`, `generic` or `full`",
+                "f:2",
+            ),
             ("[features.x]\nabout = 1\n", "`features.x.about` is an integer, not a string", "f:2"),
             ("[distro]\nname = 'x'\n", "`family` is missing in [distro]", "f:1"),
         ];

@@ -4,22 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::facts::OsRelease;
 use crate::base::fs::{self, FileError};
 use crate::base::limit;
 use crate::package::Package;
-
-/// What `os-release` says.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct OsRelease {
-    /// `ID`: `debian`.
-    pub id: String,
-    /// `ID_LIKE`, split.
-    pub id_like: Vec<String>,
-    /// `VERSION_CODENAME`: `trixie`. Debian's testing and unstable name the coming release.
-    pub codename: Option<String>,
-    /// `VERSION_ID`: `13`; testing and unstable have none.
-    pub version_id: Option<String>,
-}
 
 /// Returns what `/etc/os-release`, else `/usr/lib/os-release`, says.
 pub fn os_release(root: &Path) -> Result<Option<OsRelease>, FileError> {

@@ -1,6 +1,9 @@
 //! The running machine: what it is made of and what it trusts. Nothing else reads it.
 
 pub mod apt;
+pub mod facts;
+pub mod probe;
+pub mod traits;
 
 use std::path::PathBuf;
 

@@ -11,6 +11,7 @@ mod kernel;
 mod read;
 mod search;
 pub mod select;
+pub mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +32,23 @@ use catalog::Catalog;
 use graph::Closure;
 use select::Selection;
 
-/// How modules are chosen, besides the patterns.
+/// Which modules are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Patterns of the profile and the user. A pattern that excludes a module beats a wish.
+    pub patterns: &'a [Item],
+    /// What the machine asks for.
+    pub wishes: &'a [wishes::Wish],
+}
+
+impl<'a> Wanted<'a> {
+    /// Returns what patterns alone ask for.
+    pub fn patterns(patterns: &'a [Item]) -> Self {
+        Self { patterns, wishes: &[] }
+    }
+}
+
+/// How modules are chosen, besides what is wanted.
 #[derive(Debug, Clone, Default)]
 pub struct Options<'a> {
     /// The architecture of the image in its distribution's words (`amd64`); modules for another one are refused.
@@ -85,11 +102,12 @@ pub fn modules(
     kernel: &Tree,
     firmware: &Tree,
     kver: &KernelVersion,
-    patterns: &[Item],
+    wanted: &Wanted<'_>,
     options: &Options<'_>,
     threads: usize,
     reporter: &dyn Reporter,
 ) -> Result<Selected, Error> {
+    let patterns = wanted.patterns;
     let catalog = Catalog::new(kernel, kver)?;
     let selection = select::select(&catalog, patterns)?;
     let closure = graph::close(&catalog, &selection, patterns, threads)?;

@@ -5,7 +5,7 @@ use crate::base::fs::FileError;
 use crate::finalize::check::Finding;
 use crate::tree::disk::DiskError;
 use crate::tree::{BadPath, TreeError};
-use crate::{finalize, modules, pack, plan, prune, unpack};
+use crate::{finalize, modules, pack, plan, prune, settings, unpack};
 
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,9 @@ pub enum Error {
     /// Finalizing.
     #[error(transparent)]
     Finalize(#[from] finalize::Error),
+    /// The machine's configuration.
+    #[error(transparent)]
+    Settings(#[from] settings::Error),
     /// Packing.
     #[error(transparent)]
     Pack(#[from] pack::Error),
@@ -72,6 +75,7 @@ impl Error {
             Error::Prune(err) => err,
             Error::Modules(err) => err,
             Error::Finalize(err) => err,
+            Error::Settings(err) => err,
             Error::Pack(err) => err,
             Error::File(err) => err,
             Error::WouldNotBoot { .. } | Error::Tree(_) | Error::Path(_) | Error::Disk(_) => return None,

@@ -13,10 +13,11 @@ pub use kernel::Kernel;
 pub use overlay::Include;
 
 use crate::acquire::Blob;
-use crate::config::Profile;
+use crate::config::{ImageKind, Profile};
 use crate::family::Family;
 use crate::finalize::{self, Applied, check};
 use crate::format::compress::{Compression, Format};
+use crate::host::facts::Facts;
 use crate::manifest::{Manifest, Repository};
 use crate::modules::{self, Selected};
 use crate::pack::{self, Image, Segment, SegmentName};
@@ -24,6 +25,7 @@ use crate::package::{Catalog, Package};
 use crate::plan::{self, Part, Plan, Planned};
 use crate::prune::{self, Plugin, Pruned, Rules};
 use crate::report::{Event, Reporter, Stage};
+use crate::settings;
 use crate::store::payload;
 use crate::store::segments::SegmentStore;
 use crate::tree::{Entry, Origin, Tree, TreePath};
@@ -33,6 +35,8 @@ use crate::unpack::{self, Layout, Unpacked};
 pub struct Request<'a> {
     /// The merged configuration.
     pub profile: &'a Profile,
+    /// The machine that the image is for; nothing for a generic one.
+    pub facts: Option<&'a Facts>,
     /// Where the modules come from; nothing for an image without any.
     pub kernel: Option<Kernel>,
     /// Directories that are laid over the tree, in rising priority.
@@ -158,7 +162,9 @@ pub fn build(
 
     let epoch_s = request.epoch_s.unwrap_or_else(|| newest(&base.tree));
     let applied = finalize_tree(request, &mut base.tree, &pruned, epoch_s, reporter)?;
-    let host = overlay::lay(request.overlays, request.includes)?;
+    let mut host =
+        request.facts.map(|facts| settings::settings(request.profile, facts, reporter)).transpose()?.unwrap_or_default();
+    host = join(host, overlay::lay(request.overlays, request.includes)?)?;
     let kernel = selected.as_ref().map(|(version, _)| version.to_string());
     let modules = selected.as_ref().map(|(_, selected)| selected.tree.clone()).unwrap_or_default();
     let whole = join(join(base.tree.clone(), modules)?, host.clone())?;
@@ -276,7 +282,9 @@ fn select_modules(
         pack::check_kernel(kernel::config(&tree, source, &version).as_deref(), request.compression.format)?;
     }
     let options = modules::Options { arch: Some(&request.profile.arch), ..modules::Options::default() };
-    let selected = modules::modules(&tree, &firmware, &version, &request.profile.modules, &options, request.threads, reporter)?;
+    let wishes = request.facts.filter(|_| request.profile.kind == ImageKind::Host).map(modules::wishes::of).unwrap_or_default();
+    let wanted = modules::Wanted { patterns: &request.profile.modules, wishes: &wishes };
+    let selected = modules::modules(&tree, &firmware, &version, &wanted, &options, request.threads, reporter)?;
     reporter.event(&Event::End { stage: Stage::Modules, figures: &selected.figures() });
     Ok(Some((version, selected)))
 }

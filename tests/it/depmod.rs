@@ -68,7 +68,8 @@ fn compare(kernel_tree: &Tree, arch: &str, patterns: &[&str]) -> Selected {
     let patterns: Vec<_> = patterns.iter().map(|text| mkinitrd_pkg::config::Item::from_command_line(*text)).collect();
     let patterns = if patterns.is_empty() { generic(arch) } else { patterns };
     let options = Options { arch: Some(arch), shipped: Shipped::All };
-    let ours = modules::modules(kernel_tree, &Tree::new(), &kver, &patterns, &options, 2, &Silent).expect("the modules");
+    let ours = modules::modules(kernel_tree, &Tree::new(), &kver, &modules::Wanted::patterns(&patterns), &options, 2, &Silent)
+        .expect("the modules");
     let dir = TreePath::literal("usr/lib/modules").join(kver.as_str().as_bytes()).expect("a path");
     // What depmod makes itself must not be there before.
     let mut bare = ours.tree.clone();
@@ -211,7 +212,8 @@ fn modprobe_finds_everything_in_what_is_shipped() {
     let tree = TRIXIE.tree();
     let kver = find_kver(&tree).expect("one kernel");
     let options = Options { arch: Some("amd64"), shipped: Shipped::Needed };
-    let ours = modules::modules(&tree, &Tree::new(), &kver, &generic("amd64"), &options, 2, &Silent).expect("the modules");
+    let ours = modules::modules(&tree, &Tree::new(), &kver, &modules::Wanted::patterns(&generic("amd64")), &options, 2, &Silent)
+        .expect("the modules");
     let temp = tempfile::tempdir().expect("a directory");
     let root = temp.path().join("root");
     disk::write(&ours.tree, &root).expect("writing");

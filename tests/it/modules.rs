@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Mutex;
 
 use mkinitrd_pkg::base::error::{Diagnostic, ErrorKind};
-use mkinitrd_pkg::config::{Item, Source};
+use mkinitrd_pkg::config::{self, Audience, Item, Source};
 use mkinitrd_pkg::format::compress::{Format, decode};
 use mkinitrd_pkg::format::{modindex, module};
 use mkinitrd_pkg::modules::catalog::Catalog;
@@ -17,22 +17,8 @@ use crate::kernels::{BOOKWORM, Kernel, SID, TRIXIE, TRIXIE_ARM64, package_of, ru
 
 /// The shipped list for an architecture, as the profile gives it.
 pub fn generic(arch: &str) -> Vec<Item> {
-    let text = std::fs::read_to_string("distro-profiles/modules.toml").expect("the list");
-    let table: toml::Table = text.parse().expect("the list is TOML");
-    let add = |table: &toml::Table| -> Vec<String> {
-        let list = table.get("modules").and_then(|modules| modules.get("add")).and_then(toml::Value::as_array);
-        list.into_iter().flatten().map(|word| word.as_str().expect("a word").to_owned()).collect()
-    };
-    let mut words = add(&table);
-    for when in table.get("when").and_then(toml::Value::as_array).into_iter().flatten() {
-        let when = when.as_table().expect("a table");
-        let arches = when.get("arch").and_then(toml::Value::as_array).expect("architectures");
-        if arches.iter().any(|one| one.as_str() == Some(arch)) {
-            words.extend(add(when));
-        }
-    }
-    let source = Source { file: "distro-profiles/modules.toml".into(), line: 0 };
-    words.into_iter().map(|text| Item { text, source: source.clone() }).collect()
+    let layers = config::load("debian", None, &[]).expect("the profile");
+    layers.resolve("trixie", arch, &Audience::default()).expect("merges").modules
 }
 
 /// Keeps what was reported: whether it was a warning, and the message.
@@ -74,7 +60,9 @@ fn choose(kernel: Kernel) -> (Selected, Log, f64) {
     let log = Log::default();
     let options = Options { arch: Some(kernel.arch), ..Options::default() };
     let before = cpu_s();
-    let selected = modules::modules(&tree, &Tree::new(), &kver, &generic(kernel.arch), &options, 2, &log).expect("the modules");
+    let selected =
+        modules::modules(&tree, &Tree::new(), &kver, &modules::Wanted::patterns(&generic(kernel.arch)), &options, 2, &log)
+            .expect("the modules");
     (selected, log, cpu_s() - before)
 }
 
@@ -190,7 +178,7 @@ fn typed(words: &[&str]) -> Vec<Item> {
 fn pick(tree: &Tree, kver: &KernelVersion, words: &[&str]) -> (Result<Selected, Error>, Log) {
     let log = Log::default();
     let options = Options { arch: Some("amd64"), ..Options::default() };
-    (modules::modules(tree, tree, kver, &typed(words), &options, 2, &log), log)
+    (modules::modules(tree, tree, kver, &modules::Wanted::patterns(&typed(words)), &options, 2, &log), log)
 }
 
 fn names(selected: &Selected) -> Vec<&str> {
@@ -257,7 +245,8 @@ fn a_module_that_does_not_exist_is_an_error_with_a_suggestion() {
     assert!(names(&result.expect("built in")).is_empty());
     let item = Item { text: "dm_cyrpt".into(), source: Source { file: "p.toml".into(), line: 3 } };
     let log = Log::default();
-    modules::modules(&tree, &tree, &kver, &[item], &Options::default(), 1, &log).expect("only a warning");
+    modules::modules(&tree, &tree, &kver, &modules::Wanted::patterns(&[item]), &Options::default(), 1, &log)
+        .expect("only a warning");
     assert!(log.warnings()[0].starts_with("the module pattern `dm_cyrpt` (p.toml:3) matches nothing in 6."));
     let (result, _) = pick(&tree, &kver, &["dm_[x"]);
     assert_eq!(result.expect_err("no pattern").kind(), ErrorKind::Config);
@@ -346,7 +335,15 @@ fn b14_modules_for_another_architecture_are_refused() {
     assert!(err.to_string().ends_with("is for aarch64, but the image is for x86_64"), "{err}");
     // Without a request all must at least agree.
     let options = Options::default();
-    let result = modules::modules(&tree, &tree, &kver, &typed(&["loop", "dm_mod"]), &options, 1, &Log::default());
+    let result = modules::modules(
+        &tree,
+        &tree,
+        &kver,
+        &modules::Wanted::patterns(&typed(&["loop", "dm_mod"])),
+        &options,
+        1,
+        &Log::default(),
+    );
     assert!(matches!(result, Err(Error::Machine { .. })));
 }
 
@@ -415,7 +412,8 @@ fn e17_firmware_is_found_in_packages_and_what_is_missing_is_told() {
     disk::read(&mut firmware, &root, &TreePath::root(), false, &Origin::Package(7)).expect("reading");
     let log = Log::default();
     let patterns = typed(&["bnx2", "tg3"]);
-    let selected = modules::modules(&tree, &firmware, &kver, &patterns, &Options::default(), 2, &log).expect("the modules");
+    let selected = modules::modules(&tree, &firmware, &kver, &modules::Wanted::patterns(&patterns), &Options::default(), 2, &log)
+        .expect("the modules");
     let mips: Vec<&str> =
         selected.firmware.iter().map(|file| file.name.as_str()).filter(|name| name.starts_with("bnx2/")).collect();
     assert!(mips.len() >= 5, "{mips:?}");
@@ -479,7 +477,16 @@ fn the_same_for_any_number_of_threads() {
     let (tree, kver) = (BOOKWORM.tree(), find_kver(&BOOKWORM.tree()).expect("one kernel"));
     let with = |threads| {
         let patterns = generic("amd64");
-        modules::modules(&tree, &tree, &kver, &patterns, &Options::default(), threads, &Log::default()).expect("the modules")
+        modules::modules(
+            &tree,
+            &tree,
+            &kver,
+            &modules::Wanted::patterns(&patterns),
+            &Options::default(),
+            threads,
+            &Log::default(),
+        )
+        .expect("the modules")
     };
     let (one, many) = (with(1), with(7));
     assert!(one.tree == many.tree && one.modules == many.modules);

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use mkinitrd_pkg::base::error::Diagnostic;
-use mkinitrd_pkg::config::{Item, Source};
+use mkinitrd_pkg::config::{self, Audience, Item, Layer};
 use mkinitrd_pkg::prune::{self, Cause, Inputs, Lost, Plugin, Pruned, Rules};
 use mkinitrd_pkg::report::{Event, Reporter, Silent};
 use mkinitrd_pkg::tree::{Entry, Kind, Origin, Tree, TreePath, disk};
@@ -309,7 +309,7 @@ fn explain(err: &prune::Error) -> String {
     format!("{} ({}; {})", first.in_full(), err.place().unwrap_or_default(), err.hints().join("; "))
 }
 
-/// What the profiles under `distro-profiles/` say, read just well enough for these tests.
+/// What the Debian profile says of pruning.
 struct Profile {
     rules: Vec<Item>,
     plugins: Vec<Plugin>,
@@ -325,48 +325,23 @@ impl Profile {
     }
 
     fn with_features(release: &str, features: Option<&[&str]>) -> Self {
-        let mut profile = Self { rules: vec![], plugins: vec![], dlopen: vec![], packages: vec![], omit: vec![] };
-        let files = ["systemd", "debian"].map(|name| {
-            let file = format!("distro-profiles/{name}.toml");
-            let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file)).expect("a profile");
-            let table: toml::Table = text.parse().unwrap_or_else(|err| panic!("{file}: {err}"));
-            (file, text, table)
-        });
-        let defaults = || strings(files[1].2.get("with"), "").0;
-        let features = features.map_or_else(defaults, |features| features.iter().map(|name| (*name).to_owned()).collect());
-        for (file, text, table) in &files {
-            profile.read(file, text, table);
-            for when in table.get("when").and_then(toml::Value::as_array).into_iter().flatten() {
-                if strings(when.get("release"), "").0.iter().any(|name| name == release) {
-                    profile.read(file, text, when.as_table().expect("a table"));
-                }
-            }
+        let mut layers = config::load("debian", None, &[]).expect("the profile");
+        if let Some(features) = features {
+            let defaults = layers.resolve(release, "amd64", &Audience::default()).expect("merges").with;
+            let list = |items: Vec<String>| format!("{items:?}");
+            let remove = list(defaults.into_iter().map(|item| item.text).collect());
+            let add = list(features.iter().map(|name| (*name).to_owned()).collect());
+            layers.layers.push(Layer::parse("test", &format!("with = {{ remove = {remove}, add = {add} }}")).expect("a layer"));
         }
-        for feature in &features {
-            for (file, text, table) in &files {
-                if let Some(table) = table.get("features").and_then(|all| all.get(feature)).and_then(toml::Value::as_table) {
-                    profile.read(file, text, table);
-                }
-            }
-        }
-        profile
-    }
-
-    fn read(&mut self, file: &str, text: &str, table: &toml::Table) {
-        let items = |value: Option<&toml::Value>| -> Vec<Item> {
-            let (texts, lines) = strings(value, text);
-            let source = |line| Source { file: file.into(), line };
-            texts.into_iter().zip(lines).map(|(text, line)| Item { text, source: source(line) }).collect()
-        };
-        let list = |section: &str, key: &str| items(table.get(section).and_then(|section| section.get(key)));
-        self.rules.extend(list("prune", "add"));
-        self.dlopen.extend(list("dlopen", "add"));
-        self.packages.extend(list("packages", "add").into_iter().map(|item| item.text));
-        self.omit.extend(list("packages", "omit").into_iter().map(|item| item.text));
-        for plugin in table.get("plugins").and_then(toml::Value::as_array).into_iter().flatten() {
-            let when = items(Some(&toml::Value::Array(vec![plugin["when"].clone()]))).remove(0);
-            let plugin = Plugin::new(&when, &items(plugin.get("needs")), &items(plugin.get("wants")));
-            self.plugins.push(plugin.expect("a plugin entry"));
+        let merged = layers.resolve(release, "amd64", &Audience::default()).expect("merges");
+        let plugin = |plugin: &config::Plugin| Plugin::new(&plugin.when, &plugin.needs, &plugin.wants).expect("a plugin entry");
+        let texts = |items: Vec<Item>| items.into_iter().map(|item| item.text).collect();
+        Self {
+            plugins: merged.plugins.iter().map(plugin).collect(),
+            rules: merged.prune,
+            dlopen: merged.dlopen,
+            packages: texts(merged.packages),
+            omit: texts(merged.omit),
         }
     }
 
@@ -379,15 +354,6 @@ impl Profile {
     fn inputs<'a>(&'a self, target: &'a Target, rules: &'a Rules, unstored: &'a [(TreePath, u32)]) -> Inputs<'a> {
         Inputs { rules, plugins: &self.plugins, dlopen: &self.dlopen, packages: &target.packages, unstored }
     }
-}
-
-/// Returns the strings of an array, and the lines on which they stand.
-fn strings(value: Option<&toml::Value>, text: &str) -> (Vec<String>, Vec<u32>) {
-    let texts = value.and_then(toml::Value::as_array).into_iter().flatten();
-    let texts: Vec<String> = texts.map(|item| item.as_str().expect("a string").to_owned()).collect();
-    let line = |item: &String| text.lines().position(|line| line.contains(&format!("\"{}\"", item.replace('\\', "\\\\"))));
-    let lines = texts.iter().map(|item| line(item).map_or(0, |at| at as u32 + 1)).collect();
-    (texts, lines)
 }
 
 /// A release's packages, unpacked.

@@ -232,7 +232,7 @@ fn set_of(plan: &Plan) -> Vec<String> {
 
 /// Returns the list of our own profile for a release: each of its words as the package that it stands for there.
 fn of_profile(suite: &str, catalog: &DebCatalog) -> String {
-    let profile = mkinitrd_pkg::config::load("debian", None, &[]).unwrap().resolve(suite, "amd64").unwrap();
+    let profile = mkinitrd_pkg::config::load("debian", None, &[]).unwrap().resolve(suite, "amd64", &Default::default()).unwrap();
     let made = plan(&Request { packages: profile.packages, ..Request::default() }, catalog, &Silent).unwrap();
     let asked_for = made.packages.iter().filter(|planned| matches!(planned.reason, Reason::Requested(_)));
     let names: Vec<&str> = asked_for.map(|planned| planned.package.name.as_str()).collect();
