@@ -17,6 +17,7 @@ mod prune;
 mod repository;
 mod server;
 mod solver;
+mod status;
 mod trixie;
 mod unpack;
 mod version;
