@@ -31,6 +31,8 @@ pub struct Manifest {
     pub features: Vec<String>,
     /// Packages in the order in which they were merged.
     pub packages: Vec<Package>,
+    /// Files and links of packages and finalizers, by path.
+    pub files: BTreeMap<String, File>,
     /// Kernel modules by name.
     pub modules: BTreeMap<String, Module>,
     /// Firmware files.
@@ -93,9 +95,25 @@ pub struct Package {
     pub sha256: Sha256,
     /// Why it is in the plan.
     pub reason: String,
+    /// The package that brought it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// In the plan, but not unpacked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub omitted: bool,
+}
+
+/// A file or link of the base.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct File {
+    /// The package that ships it, or the finalizer that made it.
+    pub from: String,
+    /// The rule that keeps it, by its place in `rules`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<usize>,
+    /// The path of what needs it, and how: `runs`, `needs the library`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needed: Option<(String, String)>,
 }
 
 /// A kernel module.
@@ -105,6 +123,9 @@ pub struct Module {
     pub path: String,
     /// Why it is there.
     pub reason: String,
+    /// The module that brought it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// A rule.

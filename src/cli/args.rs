@@ -67,6 +67,10 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// List what is in an image, whoever made it.
     Ls(Ls),
+    /// Tell why something is in an image: a path, a package, a kernel module.
+    Why(Why),
+    /// Show what differs between two images: packages, modules, files.
+    Diff(Diff),
     /// Unpack an image into a directory that is absent or empty.
     Unpack(Unpack),
     /// List the profiles, or show one fully merged with the origin of every value.
@@ -266,6 +270,24 @@ pub struct Ls {
     /// Show the manifest instead of the entries.
     #[arg(long)]
     pub manifest: bool,
+}
+
+/// Options of `why`.
+#[derive(Debug, Clone, Args)]
+pub struct Why {
+    /// The image.
+    pub image: PathBuf,
+    /// A path in it, the name of a package, or that of a kernel module.
+    pub what: String,
+}
+
+/// Options of `diff`.
+#[derive(Debug, Clone, Args)]
+pub struct Diff {
+    /// The image before.
+    pub before: PathBuf,
+    /// The image after.
+    pub after: PathBuf,
 }
 
 /// Options of `unpack`.

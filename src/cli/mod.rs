@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod clean;
 mod diagnose;
+mod diff;
 mod generate;
 mod host;
 mod ls;
@@ -18,6 +19,7 @@ mod signals;
 mod status;
 mod style;
 mod unpack;
+mod why;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -129,6 +131,8 @@ pub fn run() -> ExitCode {
         Command::Build(args) => build::run(args, &cli.global, &progress),
         Command::Plan(args) => plan::run(args, &cli.global, &progress),
         Command::Ls(args) => ls::run(args, &cli.global),
+        Command::Why(args) => why::run(args, &cli.global),
+        Command::Diff(args) => diff::run(args, &cli.global),
         Command::Unpack(args) => unpack::run(args, &cli.global),
         Command::Profiles(args) => profiles::run(args, &cli.global),
         Command::Check(args) => check::run(args, &cli.global, &progress),

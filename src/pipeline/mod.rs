@@ -174,7 +174,7 @@ pub fn build(
     }
 
     let facts = describe::Facts { request, plan, unpacked: &base, rules: &rules, pruned: &pruned, applied: &applied };
-    let parts = describe::HostParts { settings: &settings, whole: &host };
+    let parts = describe::Trees { base: &base.tree, settings: &settings, whole: &host };
     let manifest = describe::manifest(&facts, selected.as_ref(), &parts);
     let image = pack_image(request, base.tree, selected, host, &manifest, epoch_s, stores, reporter)?;
     Ok(Outcome::Image { image, manifest: Box::new(manifest), kernel })

@@ -21,3 +21,4 @@ mod status;
 mod trixie;
 mod unpack;
 mod version;
+mod why;
