@@ -270,6 +270,9 @@ pub struct Ls {
     /// Show the manifest instead of the entries.
     #[arg(long)]
     pub manifest: bool,
+    /// Show where the bytes come from, the largest first: packages, directories of modules, finalizers.
+    #[arg(long, conflicts_with_all = ["long", "segments", "manifest"])]
+    pub by_package: bool,
 }
 
 /// Options of `why`.

@@ -16,6 +16,7 @@ mod rebuild;
 mod request;
 mod session;
 mod signals;
+mod sizes;
 mod status;
 mod style;
 mod unpack;

@@ -1,7 +1,5 @@
 //! `why`: the chain of reasons for which something is in an image, back to who asked for it.
 
-use std::path::Path;
-
 use super::args::{Global, Why};
 use super::diagnose::one_line;
 use super::{Failure, UsageError, check, ls, print};
@@ -13,7 +11,7 @@ const STEPS_MAX: usize = 64;
 
 /// Runs the command.
 pub fn run(args: &Why, global: &Global) -> Result<(), Failure> {
-    let manifest = check::open(ls::read(&args.image)?, &args.image)?.manifest.ok_or_else(|| not_ours(&args.image))?;
+    let manifest = check::open(ls::read(&args.image)?, &args.image)?.manifest.ok_or_else(|| ls::not_ours(&args.image))?;
     let chain = of(&manifest, &args.what);
     if chain.is_empty() {
         return Err(absent(&manifest, args).into());
@@ -22,11 +20,6 @@ pub fn run(args: &Why, global: &Global) -> Result<(), Failure> {
         true => format!("{:#}\n", serde_json::json!({ "schema": 1, "what": args.what, "chain": chain })),
         false => chain.iter().map(|line| format!("{}\n", one_line(line))).collect(),
     })
-}
-
-fn not_ours(image: &Path) -> UsageError {
-    let what = format!("`{}` has no manifest: another tool made it, so nothing tells why anything is in it", image.display());
-    UsageError::Wrong { what, hint: "list it with `mkinitrd-pkg ls`".to_owned() }
 }
 
 fn absent(manifest: &Manifest, args: &Why) -> UsageError {

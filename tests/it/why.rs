@@ -63,3 +63,22 @@ fn a_difference_is_what_the_lists_say() {
     assert!(by_lists.len() > 5, "{by_lists:?}");
     assert_eq!(gone("files"), by_lists);
 }
+
+#[test]
+fn every_byte_comes_from_somewhere() {
+    let json = ran(program().args(["ls", "--by-package", "--json"]).arg(trixie_image())).good().out;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let shares = json["shares"].as_array().expect("shares");
+    let bytes: u64 = shares.iter().map(|share| share["bytes"].as_u64().expect("a number")).sum();
+    let files: u64 = shares.iter().map(|share| share["files"].as_u64().expect("a number")).sum();
+    let entries = ran(program().args(["ls", "--json"]).arg(trixie_image())).good().out;
+    let entries: serde_json::Value = serde_json::from_str(&entries).expect("JSON");
+    let entries = entries["entries"].as_array().expect("entries");
+    assert_eq!(files, entries.iter().filter(|entry| entry["type"] != "dir").count() as u64);
+    let by_ls: u64 =
+        entries.iter().map(|entry| if entry["type"] == "file" { entry["size"].as_u64().expect("a size") } else { 0 }).sum();
+    assert!(bytes <= by_ls && bytes > by_ls * 95 / 100, "{bytes} of {by_ls} bytes: only hard links count once");
+    let biggest = shares[0]["from"].as_str().expect("a source");
+    assert!(biggest.starts_with("package ") || biggest.starts_with("modules "), "{biggest}");
+    assert!(shares.iter().all(|share| share["from"] != "configuration of the host"), "a generic image has none");
+}
