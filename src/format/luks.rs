@@ -200,7 +200,7 @@ fn described(description: Description) -> Header {
     for slot in description.keyslots.into_values() {
         header.ciphers.extend(slot.area.and_then(|area| area.encryption));
         header.hashes.extend(slot.af.and_then(|af| af.hash));
-        for kdf in slot.kdf {
+        if let Some(kdf) = slot.kdf {
             header.hashes.insert(kdf.r#type);
             header.hashes.extend(kdf.hash);
         }
@@ -279,7 +279,7 @@ mod tests {
         let mut bytes = volume(0x4000, JSON);
         bytes[7] = 3;
         assert!(matches!(read(&mut Cursor::new(bytes)), Err(LuksError::Version(3))));
-        assert!(matches!(read(&mut Cursor::new(volume(0x4000, "[]"))), Err(LuksError::Json(_))));
+        assert!(matches!(read(&mut Cursor::new(volume(0x4000, "{"))), Err(LuksError::Json(_))));
         assert!(matches!(read(&mut Cursor::new(volume(0x4000, "{\"tokens\":{\"0\":{}}}"))), Err(LuksError::Json(_))));
     }
 }
