@@ -6,6 +6,7 @@ pub mod compress;
 pub mod elf;
 pub mod hwdb;
 pub mod ldcache;
+pub mod luks;
 pub mod modindex;
 pub mod module;
 pub mod newc;
