@@ -1,7 +1,9 @@
 //! The running machine: what it is made of and what it trusts. Nothing else reads it.
 
 pub mod apt;
+pub mod declared;
 pub mod facts;
+pub mod keyboard;
 pub mod probe;
 pub mod traits;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::facts::{BlockKind, Facts};
+use super::keyboard::keyboard;
 
 /// Returns the words for a machine: `luks`, `lvm`, `md`, `multipath`, `fs:btrfs`, `tpm2` …
 pub fn traits(facts: &Facts) -> BTreeSet<String> {
@@ -22,6 +23,9 @@ pub fn traits(facts: &Facts) -> BTreeSet<String> {
     }
     if facts.tpm2 {
         words.insert("tpm2".to_owned());
+    }
+    if !keyboard(facts).is_plain() {
+        words.insert("keymap".to_owned());
     }
     words
 }
