@@ -24,6 +24,8 @@ pub const SYMLINKS_MAX: usize = 40;
 pub const HEADER_BYTES_MAX: u64 = 1 << 20;
 /// A configuration file, a unit, a udev rule.
 pub const TEXT_BYTES_MAX: u64 = 16 << 20;
+/// The description of a machine, which may hold a detached LUKS header (16 MiB, more in base64).
+pub const FACTS_BYTES_MAX: u64 = 128 << 20;
 /// A keyring (Debian's archive keyring is 60 KB).
 pub const KEYRING_BYTES_MAX: u64 = 8 << 20;
 /// Packages in one plan.

@@ -21,6 +21,7 @@ use crate::tree::{Tree, TreePath, disk};
 
 /// Runs the command.
 pub fn run(args: &Build, global: &Global, progress: &Progress) -> Result<(), Failure> {
+    crate::host::forgo_core_dumps();
     // What can be wrong with the answer's place is told before any work.
     let mode = request::mode(&args.mode)?;
     let early = args.output.as_deref().filter(|_| writes_image(args)).map(deliver::check_target).transpose()?;
@@ -36,6 +37,10 @@ pub fn run(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
             let target = match early {
                 Some(target) => target,
                 None => deliver::check_target(&default_name(kernel.as_deref()))?,
+            };
+            let target = match manifest.secrets.as_slice() {
+                [] => target,
+                secrets => target.for_secrets(mode, args.allow_exposed_secrets, secrets, progress)?,
             };
             let delivered = deliver::deliver(&target, image.size_bytes, mode, progress, |out| image.write_to(out))?;
             if let Some(path) = &args.manifest {

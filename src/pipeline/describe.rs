@@ -1,6 +1,6 @@
 //! From what the stages did to the manifest, and to the figures that a person reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Request;
 use crate::base::digest::Sha256;
@@ -10,7 +10,7 @@ use crate::manifest::{self, Manifest};
 use crate::modules::{KernelVersion, Selected};
 use crate::plan::{Plan, Planned, Reason};
 use crate::prune::{Cause, Dropped, Pruned, Rules};
-use crate::tree::{Origin, Tree};
+use crate::tree::{Origin, Tree, TreePath};
 use crate::unpack::Unpacked;
 
 /// What the stages left behind.
@@ -49,7 +49,12 @@ pub fn reason(reason: &Reason) -> String {
 }
 
 /// Returns the manifest of an image.
-pub fn manifest(facts: &Facts<'_>, selected: Option<&(KernelVersion, Selected)>, host: &Tree) -> Manifest {
+pub fn manifest(
+    facts: &Facts<'_>,
+    selected: Option<&(KernelVersion, Selected)>,
+    host: &Tree,
+    secrets: &BTreeSet<TreePath>,
+) -> Manifest {
     let profile = facts.request.profile;
     let mut features: Vec<String> = profile.with.iter().map(|item| item.text.clone()).collect();
     features.sort();
@@ -71,7 +76,8 @@ pub fn manifest(facts: &Facts<'_>, selected: Option<&(KernelVersion, Selected)>,
         missing_firmware: selected.map(|(_, selected)| selected.missing_firmware.clone()).unwrap_or_default(),
         rules: rules(facts),
         finalizers: finalizers(facts.applied),
-        included: included(host),
+        included: included(host, secrets),
+        secrets: secrets.iter().map(ToString::to_string).collect(),
         notes: notes(facts),
         dropped: dropped(facts),
     }
@@ -127,11 +133,11 @@ fn finalizers(applied: &Applied) -> Vec<manifest::Finalizer> {
     applied.steps.iter().map(finalizer).collect()
 }
 
-fn included(host: &Tree) -> Vec<manifest::Included> {
+fn included(host: &Tree, secrets: &BTreeSet<TreePath>) -> Vec<manifest::Included> {
     let files = host.iter().filter(|(_, entry)| !matches!(entry.kind, crate::tree::Kind::Dir));
     let include = |(path, entry): (&crate::tree::TreePath, &crate::tree::Entry)| manifest::Included {
         path: path.to_string(),
-        sha256: entry.content().map(|content| Sha256::of(content.bytes())),
+        sha256: entry.content().filter(|_| !secrets.contains(path)).map(|content| Sha256::of(content.bytes())),
     };
     files.map(include).collect()
 }

@@ -5,6 +5,7 @@ mod error;
 mod kernel;
 mod overlay;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use describe::reason;
@@ -19,6 +20,7 @@ use crate::finalize::{self, Applied, check};
 use crate::format::compress::{Compression, Format};
 use crate::host::facts::Facts;
 use crate::manifest::{Manifest, Repository};
+use crate::modules::wishes::{What, Wish};
 use crate::modules::{self, Selected};
 use crate::pack::{self, Image, Segment, SegmentName};
 use crate::package::{Catalog, Package};
@@ -162,9 +164,7 @@ pub fn build(
 
     let epoch_s = request.epoch_s.unwrap_or_else(|| newest(&base.tree));
     let applied = finalize_tree(request, &mut base.tree, &pruned, epoch_s, reporter)?;
-    let mut host =
-        request.facts.map(|facts| settings::settings(request.profile, facts, reporter)).transpose()?.unwrap_or_default();
-    host = join(host, overlay::lay(request.overlays, request.includes)?)?;
+    let (host, secrets) = host_segment(request, reporter)?;
     let kernel = selected.as_ref().map(|(version, _)| version.to_string());
     let modules = selected.as_ref().map(|(_, selected)| selected.tree.clone()).unwrap_or_default();
     let whole = join(join(base.tree.clone(), modules)?, host.clone())?;
@@ -174,9 +174,24 @@ pub fn build(
     }
 
     let facts = describe::Facts { request, plan, unpacked: &base, rules: &rules, pruned: &pruned, applied: &applied };
-    let manifest = describe::manifest(&facts, selected.as_ref(), &host);
+    let manifest = describe::manifest(&facts, selected.as_ref(), &host, &secrets);
     let image = pack_image(request, base.tree, selected, host, &manifest, epoch_s, stores, reporter)?;
     Ok(Outcome::Image { image, manifest: Box::new(manifest), kernel })
+}
+
+/// Returns what comes from the machine and from the user, who has the last word, and which paths of it are secrets.
+fn host_segment(request: &Request<'_>, reporter: &dyn Reporter) -> Result<(Tree, BTreeSet<TreePath>), Error> {
+    let settings =
+        request.facts.map(|facts| settings::settings(request.profile, facts, reporter)).transpose()?.unwrap_or_default();
+    let added = overlay::lay(request.overlays, request.includes)?;
+    let mut secrets = settings.secrets;
+    // What others may not read on this host is not for them in the image either.
+    let private = |entry: &Entry| entry.content().is_some() && entry.meta.mode & 0o004 == 0;
+    secrets.extend(added.iter().filter(|(_, entry)| private(entry)).map(|(path, _)| path.clone()));
+    if request.profile.emergency.as_ref().is_some_and(|item| item.text.starts_with("password:")) {
+        secrets.insert(TreePath::literal("etc/shadow"));
+    }
+    Ok((join(settings.tree, added)?, secrets))
 }
 
 /// Tells whether a package is on the list itself, so that leaving it out would contradict whoever put it there.
@@ -282,11 +297,18 @@ fn select_modules(
         pack::check_kernel(kernel::config(&tree, source, &version).as_deref(), request.compression.format)?;
     }
     let options = modules::Options { arch: Some(&request.profile.arch), ..modules::Options::default() };
-    let wishes = request.facts.filter(|_| request.profile.kind == ImageKind::Host).map(modules::wishes::of).unwrap_or_default();
+    let mut wishes =
+        request.facts.filter(|_| request.profile.kind == ImageKind::Host).map(modules::wishes::of).unwrap_or_default();
+    wishes.extend(request.facts.map(named_modules).unwrap_or_default());
     let wanted = modules::Wanted { patterns: &request.profile.modules, wishes: &wishes };
     let selected = modules::modules(&tree, &firmware, &version, &wanted, &options, request.threads, reporter)?;
     reporter.event(&Event::End { stage: Stage::Modules, figures: &selected.figures() });
     Ok(Some((version, selected)))
+}
+
+/// What the machine's configuration names, which the image holds whatever its kind.
+fn named_modules(facts: &Facts) -> Vec<Wish> {
+    settings::module_names(facts).into_iter().map(|(name, reason)| Wish { what: What::Name(name), reason }).collect()
 }
 
 fn finalize_tree(
