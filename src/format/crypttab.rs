@@ -60,7 +60,7 @@ pub enum Meaning {
 }
 
 /// Options that stand alone.
-const FLAGS: &[&str] = &[
+pub const FLAGS: &[&str] = &[
     "_netdev",
     "allow-discards",
     "auto",
@@ -93,7 +93,7 @@ const FLAGS: &[&str] = &[
 ];
 
 /// Options with a value.
-const VALUES: &[&str] = &[
+pub const VALUES: &[&str] = &[
     "cipher",
     "fido2-cid",
     "fido2-device",
