@@ -193,6 +193,9 @@ pub struct Build {
     /// The permissions of the image, octal.
     #[arg(long, value_name = "MODE", default_value = "0600", help_heading = "Output")]
     pub mode: String,
+    /// Write an image that holds secrets even to a file system that keeps no permissions, as vfat.
+    #[arg(long, help_heading = "Output")]
+    pub allow_exposed_secrets: bool,
     /// Lay a file or directory of this host into the image (may be repeated).
     #[arg(long, value_name = "HOST:PATH", help_heading = "Output")]
     pub include: Vec<String>,

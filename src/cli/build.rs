@@ -21,6 +21,7 @@ use crate::tree::{Tree, TreePath, disk};
 
 /// Runs the command.
 pub fn run(args: &Build, global: &Global, progress: &Progress) -> Result<(), Failure> {
+    crate::host::forgo_core_dumps();
     if args.all {
         return rebuild::all(args, global, progress);
     }
@@ -47,6 +48,10 @@ pub fn one(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
             let target = match early {
                 Some(target) => target,
                 None => deliver::check_target(&default_name(kernel.as_deref()))?,
+            };
+            let target = match manifest.secrets.as_slice() {
+                [] => target,
+                secrets => target.for_secrets(mode, args.allow_exposed_secrets, secrets, progress)?,
             };
             let delivered = deliver::deliver(&target, image.size_bytes, mode, progress, |out| image.write_to(out))?;
             if let Some(path) = &args.manifest {

@@ -3,6 +3,7 @@
 pub mod ar;
 pub mod capability;
 pub mod compress;
+pub mod crypttab;
 pub mod elf;
 pub mod hwdb;
 pub mod ldcache;

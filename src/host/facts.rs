@@ -283,6 +283,8 @@ pub enum FileContent {
     Link(String),
     /// A secret that was left out: `host --json` does so unless `--secrets` is given. A build that needs it fails and names it.
     Withheld,
+    /// It is there and was not read, and why: `a fifo`, `larger than 8 MiB`. A build that needs it fails and says so.
+    Unread(String),
 }
 
 impl Facts {

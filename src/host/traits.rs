@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::facts::{Block, BlockKind, Facts, Role, Volume};
+use super::keyboard::keyboard;
 use super::probe;
 
 /// File systems that are on another machine, and the word for each.
@@ -38,6 +39,9 @@ pub fn traits(facts: &Facts) -> BTreeSet<String> {
     of_crypttab(facts, &mut words);
     let of_machine = [(facts.tpm2, "tpm2"), (facts.efi, "efi")];
     words.extend(of_machine.iter().filter(|(has, _)| *has).map(|(_, word)| (*word).to_owned()));
+    if !keyboard(facts).is_plain() {
+        words.insert("keymap".to_owned());
+    }
     words
 }
 

@@ -6,6 +6,7 @@ mod kernel;
 mod overlay;
 pub mod standing;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use describe::reason;
@@ -20,13 +21,14 @@ use crate::finalize::{self, Applied, check};
 use crate::format::compress::{Compression, Format};
 use crate::host::facts::Facts;
 use crate::manifest::{Manifest, Repository};
+use crate::modules::wishes::{What, Wish};
 use crate::modules::{self, Selected};
 use crate::pack::{self, Image, Segment, SegmentName};
 use crate::package::{Catalog, Package};
 use crate::plan::{self, Part, Plan, Planned};
 use crate::prune::{self, Plugin, Pruned, Rules};
 use crate::report::{Event, Reporter, Stage};
-use crate::settings;
+use crate::settings::{self, Settings};
 use crate::store::payload;
 use crate::store::segments::SegmentStore;
 use crate::tree::{Entry, Origin, Tree, TreePath};
@@ -164,7 +166,7 @@ pub fn build(
     let epoch_s = request.epoch_s.unwrap_or_else(|| newest(&base.tree));
     let applied = finalize_tree(request, &mut base.tree, &pruned, epoch_s, reporter)?;
     let settings = settings_of(request.profile, request.facts, reporter)?;
-    let host = join(settings.clone(), overlay::lay(request.overlays, request.includes)?)?;
+    let (host, secrets) = host_segment(request, &settings)?;
     let kernel = selected.as_ref().map(|(version, _)| version.to_string());
     let modules = selected.as_ref().map(|(_, selected)| selected.tree.clone()).unwrap_or_default();
     let whole = join(join(base.tree.clone(), modules)?, host.clone())?;
@@ -174,18 +176,31 @@ pub fn build(
     }
 
     let facts = describe::Facts { request, plan, unpacked: &base, rules: &rules, pruned: &pruned, applied: &applied };
-    let parts = describe::Trees { base: &base.tree, settings: &settings, whole: &host };
+    let parts = describe::Trees { base: &base.tree, settings: &settings.tree, whole: &host, secrets: &secrets };
     let manifest = describe::manifest(&facts, selected.as_ref(), &parts);
     let image = pack_image(request, base.tree, selected, host, &manifest, epoch_s, stores, reporter)?;
     Ok(Outcome::Image { image, manifest: Box::new(manifest), kernel })
 }
 
 /// Returns the machine's own configuration, for an image that holds one.
-fn settings_of(profile: &Profile, facts: Option<&Facts>, reporter: &dyn Reporter) -> Result<Tree, Error> {
+fn settings_of(profile: &Profile, facts: Option<&Facts>, reporter: &dyn Reporter) -> Result<Settings, Error> {
     match facts.filter(|_| profile.kind.is_of_a_host()) {
         Some(facts) => Ok(settings::settings(profile, facts, reporter)?),
-        None => Ok(Tree::new()),
+        None => Ok(Settings::default()),
     }
+}
+
+/// Returns what comes from the machine and from the user, who has the last word, and which paths of it are secrets.
+fn host_segment(request: &Request<'_>, settings: &Settings) -> Result<(Tree, BTreeSet<TreePath>), Error> {
+    let added = overlay::lay(request.overlays, request.includes)?;
+    let mut secrets = settings.secrets.clone();
+    // What others may not read on this host is not for them in the image either.
+    let private = |entry: &Entry| entry.content().is_some() && entry.meta.mode & 0o004 == 0;
+    secrets.extend(added.iter().filter(|(_, entry)| private(entry)).map(|(path, _)| path.clone()));
+    if request.profile.emergency.as_ref().is_some_and(|item| item.text.starts_with("password:")) {
+        secrets.insert(TreePath::literal("etc/shadow"));
+    }
+    Ok((join(settings.tree.clone(), added)?, secrets))
 }
 
 /// Tells whether a package is on the list itself, so that leaving it out would contradict whoever put it there.
@@ -291,11 +306,18 @@ fn select_modules(
         pack::check_kernel(kernel::config(&tree, source, &version).as_deref(), request.compression.format)?;
     }
     let options = modules::Options { arch: Some(&request.profile.arch), ..modules::Options::default() };
-    let wishes = request.facts.filter(|_| request.profile.kind == ImageKind::Host).map(modules::wishes::of).unwrap_or_default();
+    let mut wishes =
+        request.facts.filter(|_| request.profile.kind == ImageKind::Host).map(modules::wishes::of).unwrap_or_default();
+    wishes.extend(request.facts.map(named_modules).unwrap_or_default());
     let wanted = modules::Wanted { patterns: &request.profile.modules, wishes: &wishes };
     let selected = modules::modules(&tree, &firmware, &version, &wanted, &options, request.threads, reporter)?;
     reporter.event(&Event::End { stage: Stage::Modules, figures: &selected.figures() });
     Ok(Some((version, selected)))
+}
+
+/// What the machine's configuration names, which the image holds whatever its kind.
+fn named_modules(facts: &Facts) -> Vec<Wish> {
+    settings::module_names(facts).into_iter().map(|(name, reason)| Wish { what: What::Name(name), reason }).collect()
 }
 
 fn finalize_tree(

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
@@ -24,6 +25,8 @@ pub struct Machine<'a> {
     pub append: &'a str,
     /// System credentials.
     pub credentials: &'a [(&'a str, &'a str)],
+    /// Keys that are pressed when a passphrase is asked for.
+    pub keys: &'a [&'a str],
 }
 
 /// How a run ended.
@@ -62,16 +65,34 @@ const HOPELESS: &[&str] = &[
 /// How long the console may go on once all is decided, so that the log has the whole story.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// How systemd asks for a passphrase.
+const PROMPT: &str = "Please enter passphrase";
+/// From one key to the next: an emulated keyboard forgets what comes faster than a busy host lets it look.
+const KEY_PAUSE: Duration = Duration::from_millis(400);
+
+/// Presses keys by the emulator's monitor.
+fn press(keys: &[&str], monitor: &Path) -> Result<(), String> {
+    // The prompt is on all consoles, but not in the same moment.
+    std::thread::sleep(GRACE);
+    let mut stream = UnixStream::connect(monitor).map_err(at(monitor))?;
+    for key in keys {
+        writeln!(stream, "sendkey {key}").map_err(at(monitor))?;
+        std::thread::sleep(KEY_PAUSE);
+    }
+    Ok(())
+}
+
 impl Machine<'_> {
-    fn arguments(&self) -> (&'static str, Vec<String>) {
+    fn arguments(&self, monitor: &Path) -> (&'static str, Vec<String>) {
         let (program, machine, console) = match self.arch {
             "arm64" => ("qemu-system-aarch64", ["-machine", "virt", "-cpu", "cortex-a72"], "ttyAMA0"),
             _ => ("qemu-system-x86_64", ["-machine", "pc", "-cpu", "max"], "ttyS0"),
         };
         let mut args: Vec<String> = machine.map(str::to_owned).to_vec();
-        let fixed =
-            "-accel tcg -m 2048 -smp 2 -nodefaults -display none -monitor none -serial stdio -device virtio-rng-pci -no-reboot";
+        let fixed = "-accel tcg -m 2048 -smp 2 -nodefaults -display none -serial stdio -device virtio-rng-pci -no-reboot";
         args.extend(fixed.split(' ').map(str::to_owned));
+        let socket = || format!("unix:{},server=on,wait=off", monitor.display());
+        args.extend(["-monitor".into(), if self.keys.is_empty() { "none".into() } else { socket() }]);
         args.extend(["-kernel".into(), self.kernel.display().to_string()]);
         args.extend(["-initrd".into(), self.initrd.display().to_string()]);
         args.extend(["-append".into(), format!("console={console} panic=-1 oops=panic {}", self.append)]);
@@ -84,16 +105,22 @@ impl Machine<'_> {
 
     /// Runs it with its console in `log`, until `decided` says so of the console, or for `limit` at most.
     pub fn run(&self, log: &Path, limit: Duration, decided: impl Fn(&str) -> bool) -> Result<Run, String> {
-        let (program, args) = self.arguments();
+        let monitor = log.with_extension("monitor");
+        let (program, args) = self.arguments(&monitor);
         let started = Instant::now();
         let mut command = tool(program);
         command.args(&args).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut guest = Guest::start(command.spawn().map_err(|error| explain(program, &error))?, log)?;
+        let mut typed = false;
         let mut decided_at: Option<(Instant, End)> = None;
         let end = loop {
             std::thread::sleep(Duration::from_millis(200));
             let off = guest.is_off();
             let console = guest.console();
+            if !typed && !self.keys.is_empty() && console.contains(PROMPT) {
+                press(self.keys, &monitor)?;
+                typed = true;
+            }
             if decided_at.is_none() {
                 let hopeless = || HOPELESS.iter().find(|text| console.contains(**text)).map(|text| End::Hopeless(text));
                 let end = if decided(&console) { Some(End::Decided) } else { hopeless() };

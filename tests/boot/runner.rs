@@ -118,6 +118,7 @@ fn boot_once(scenario: &Scenario, parts: &Parts, log: &Path, limit: Duration) ->
         disk: &parts.disk,
         append: scenario.append,
         credentials: scenario.credentials,
+        keys: scenario.keys,
     };
     let expect: Expect = scenario.expect;
     machine.run(log, limit, |console| evidence::is_decided(console, &parts.nonce, expect))

@@ -62,6 +62,8 @@ pub struct Scenario {
     pub append: &'static str,
     /// Credentials, passed by SMBIOS.
     pub credentials: &'static [(&'static str, &'static str)],
+    /// Keys that are pressed on the machine's keyboard when a passphrase is asked for, by QEMU's names.
+    pub keys: &'static [&'static str],
     /// What has to come of it.
     pub expect: Expect,
     /// The scenario that shows the opposite, if this one boots.
@@ -84,6 +86,18 @@ const NO_ROOT: &str = "root=LABEL=nonexistent systemd.default_device_timeout_sec
 const RIGHT: &[(&str, &str)] = &[("cryptsetup.passphrase", "correct horse")];
 const WRONG: &[(&str, &str)] = &[("cryptsetup.passphrase", "battery staple")];
 
+const IN_MAPPED: &str = "root=/dev/mapper/root";
+const BY_KEY: &[&str] = &["--full", "--host-facts", "tests/boot/facts/luks-key.json", "--kernel-package", "linux-image-amd64"];
+const BY_WRONG_KEY: &[&str] =
+    &["--full", "--host-facts", "tests/boot/facts/luks-wrong-key.json", "--kernel-package", "linux-image-amd64"];
+/// The prompt is shown on both consoles; the evidence goes to the last one.
+const TYPED: &str = "console=tty0 console=ttyS0 root=/dev/mapper/root";
+const DVORAK: &[&str] = &["--full", "--host-facts", "tests/boot/facts/luks-dvorak.json", "--kernel-package", "linux-image-amd64"];
+const NO_MAP: &[&str] =
+    &["--full", "--host-facts", "tests/boot/facts/luks-dvorak-no-map.json", "--kernel-package", "linux-image-amd64"];
+/// `correct horse` on a keyboard with Dvorak's layout, by what an American keyboard has printed on these keys.
+const DVORAK_KEYS: &[&str] = &["i", "s", "o", "o", "d", "i", "k", "spc", "j", "s", "o", "semicolon", "d", "ret"];
+
 const PLAIN: Expect = Expect::Boots { source: "/dev/vda", fstype: "ext4" };
 
 const BASE: Scenario = Scenario {
@@ -97,6 +111,7 @@ const BASE: Scenario = Scenario {
     change: Change::None,
     append: BY_LABEL,
     credentials: &[],
+    keys: &[],
     expect: PLAIN,
     twin: None,
 };
@@ -171,6 +186,50 @@ pub const SCENARIOS: &[Scenario] = &[
         disk: Disk::Btrfs,
         expect: Expect::Boots { source: "/dev/vda", fstype: "btrfs" },
         twin: Some("no-root"),
+        ..BASE
+    },
+    Scenario {
+        name: "trixie-luks2-key",
+        shows: "LUKS2, a key file of the machine's crypttab, and nobody types",
+        tier: Tier::Slow,
+        disk: Disk::Luks,
+        build: BY_KEY,
+        append: IN_MAPPED,
+        expect: Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" },
+        twin: Some("wrong-key"),
+        ..BASE
+    },
+    Scenario {
+        name: "wrong-key",
+        shows: "LUKS2 with another key file",
+        tier: Tier::Slow,
+        disk: Disk::Luks,
+        build: BY_WRONG_KEY,
+        append: IN_MAPPED,
+        expect: Expect::Refuses { says: &["Failed to start systemd-cryptsetup"] },
+        ..BASE
+    },
+    Scenario {
+        name: "trixie-keymap",
+        shows: "LUKS2, the passphrase typed on a Dvorak keyboard",
+        tier: Tier::Slow,
+        disk: Disk::Luks,
+        build: DVORAK,
+        append: TYPED,
+        keys: DVORAK_KEYS,
+        expect: Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" },
+        twin: Some("no-keymap"),
+        ..BASE
+    },
+    Scenario {
+        name: "no-keymap",
+        shows: "the same keys without the keyboard's map",
+        tier: Tier::Slow,
+        disk: Disk::Luks,
+        build: NO_MAP,
+        append: TYPED,
+        keys: DVORAK_KEYS,
+        expect: Expect::Refuses { says: &["Failed to start systemd-cryptsetup"] },
         ..BASE
     },
     Scenario {

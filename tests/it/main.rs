@@ -16,6 +16,7 @@ mod program;
 mod prune;
 mod repository;
 mod server;
+mod settings;
 mod solver;
 mod status;
 mod trixie;
