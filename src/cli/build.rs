@@ -15,6 +15,7 @@ use crate::format::compress::Compression;
 use crate::pipeline::{self, Include, Outcome, Stores};
 use crate::plan::Plan;
 use crate::report::{Event, Reporter, Stage};
+use crate::store::infos::InfoStore;
 use crate::store::payload;
 use crate::store::segments::SegmentStore;
 use crate::tree::{Tree, TreePath, disk};
@@ -101,7 +102,8 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
     let writable = session.store.warning().is_none();
     let payloads = session.store.dir("payloads").map(|directory| payload::Store::new(&directory, writable));
     let segments = session.store.dir("segments").filter(|_| writable).map(SegmentStore::new);
-    let stores = Stores { payloads: payloads.as_ref(), segments: segments.as_ref() };
+    let infos = session.store.dir("modules").map(|directory| InfoStore::new(&directory, writable));
+    let stores = Stores { payloads: payloads.as_ref(), segments: segments.as_ref(), infos: infos.as_ref() };
     Ok(pipeline::build(&request, &plan, &blobs, &Deb, stores, progress)?)
 }
 

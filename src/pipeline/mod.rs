@@ -27,6 +27,7 @@ use crate::plan::{self, Part, Plan, Planned};
 use crate::prune::{self, Plugin, Pruned, Rules};
 use crate::report::{Event, Reporter, Stage};
 use crate::settings;
+use crate::store::infos::InfoStore;
 use crate::store::payload;
 use crate::store::segments::SegmentStore;
 use crate::tree::{Entry, Origin, Tree, TreePath};
@@ -80,6 +81,8 @@ pub struct Stores<'a> {
     pub payloads: Option<&'a payload::Store>,
     /// Packed segments.
     pub segments: Option<&'a SegmentStore>,
+    /// What kernel modules say of themselves.
+    pub infos: Option<&'a InfoStore>,
 }
 
 /// What is to be planned.
@@ -290,9 +293,14 @@ fn select_modules(
     if request.stop_after.is_none() {
         pack::check_kernel(kernel::config(&tree, source, &version).as_deref(), request.compression.format)?;
     }
-    let options = modules::Options { arch: Some(&request.profile.arch), ..modules::Options::default() };
-    let wishes = request.facts.filter(|_| request.profile.kind == ImageKind::Host).map(modules::wishes::of).unwrap_or_default();
-    let wanted = modules::Wanted { patterns: &request.profile.modules, wishes: &wishes };
+    let options = modules::Options { arch: Some(&request.profile.arch), infos: stores.infos, ..modules::Options::default() };
+    let wishes = match (request.facts, request.profile.kind) {
+        (None, _) | (_, ImageKind::Generic) => Vec::new(),
+        (Some(facts), ImageKind::Host) => modules::wishes::of(facts, version.as_str()),
+        (Some(facts), ImageKind::Full) => modules::wishes::of_volumes(facts, version.as_str()),
+    };
+    let network = request.facts.is_some_and(modules::wishes::needs_network);
+    let wanted = modules::Wanted { patterns: &request.profile.modules, wishes: &wishes, network };
     let selected = modules::modules(&tree, &firmware, &version, &wanted, &options, request.threads, reporter)?;
     reporter.event(&Event::End { stage: Stage::Modules, figures: &selected.figures() });
     Ok(Some((version, selected)))
