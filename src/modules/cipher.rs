@@ -49,6 +49,15 @@ pub fn requests(spec: &str) -> Vec<(String, bool)> {
     names.into_iter().map(|(name, vital)| (format!("crypto-{name}"), vital)).collect()
 }
 
+/// Returns the aliases that are asked for when sectors are authenticated: `hmac(sha256)`, `poly1305`, or `aead` for a cipher that does it.
+pub fn of_integrity(spec: &str) -> Vec<(String, bool)> {
+    if spec == "aead" {
+        return Vec::new();
+    }
+    let parts = spec.split(['(', ')', ',', '-']).filter(|part| !part.is_empty());
+    std::iter::once("authenc").chain(parts).map(|name| (format!("crypto-{name}"), name != "random")).collect()
+}
+
 struct Cipher<'a> {
     /// As the kernel's crypto API calls it: `xts(aes)`.
     whole: String,

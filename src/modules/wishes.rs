@@ -74,7 +74,7 @@ pub fn of_volumes(facts: &Facts, kver: &str) -> Vec<Wish> {
     for volume in &facts.volumes {
         let title = title(volume);
         of_file_system(volume, &title, facts, &mut wishes);
-        for block in volume.block.iter().flat_map(|block| facts.stack(block)) {
+        for block in facts.stack_of(volume) {
             of_block(block, &format!("{} under {title}", block.name), &mut wishes);
         }
     }
@@ -94,8 +94,8 @@ pub fn of_volumes(facts: &Facts, kver: &str) -> Vec<Wish> {
 /// Tells whether a volume is reached over a network.
 pub fn needs_network(facts: &Facts) -> bool {
     let stack = |volume: &Volume| {
-        let blocks = volume.block.iter().flat_map(|block| facts.stack(block));
-        blocks.filter_map(|block| block.transport.as_deref()).any(|transport| NETWORK_TRANSPORTS.contains(&transport))
+        let transports = facts.stack_of(volume).into_iter().filter_map(|block| block.transport.as_deref());
+        transports.into_iter().any(|transport| NETWORK_TRANSPORTS.contains(&transport))
     };
     let net = |volume: &Volume| {
         NETWORK_FILE_SYSTEMS.contains(&volume.fstype.as_str()) || volume.options.split(',').any(|option| option == "_netdev")
@@ -104,7 +104,7 @@ pub fn needs_network(facts: &Facts) -> bool {
 }
 
 /// Transports of disks that want an interface with an address.
-const NETWORK_TRANSPORTS: [&str; 5] = ["iscsi", "nvme-tcp", "nvme-rdma", "nbd", "aoe"];
+const NETWORK_TRANSPORTS: [&str; 7] = ["iscsi", "nvme-tcp", "nvme-rdma", "nbd", "aoe", "rbd", "fcoe"];
 /// File systems that are behind one.
 const NETWORK_FILE_SYSTEMS: [&str; 8] = ["nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "afs", "sshfs"];
 
@@ -178,6 +178,10 @@ fn of_file_system(volume: &Volume, title: &str, facts: &Facts, wishes: &mut Vec<
 /// Targets of the device mapper that are part of it.
 const OWN_TARGETS: [&str; 4] = ["linear", "striped", "stripe", "error"];
 
+/// Targets whose module has another name.
+const TARGET_MODULES: [(&str, &str); 3] =
+    [("thin", "dm-thin-pool"), ("snapshot-origin", "dm-snapshot"), ("snapshot-merge", "dm-snapshot")];
+
 /// What a target loads when it is set up, by names that only its table has: path selectors, hardware handlers, cache policies.
 const TARGET_NEEDS: [(&str, &[&str]); 3] = [
     (
@@ -203,7 +207,8 @@ fn of_block(block: &Block, place: &str, wishes: &mut Vec<Wish>) {
         wishes.push(volume(name("dm_mod"), format!("device mapper of {place}"), true));
     }
     for target in block.targets.iter().filter(|target| !OWN_TARGETS.contains(&target.as_str()) || !mapping) {
-        let request = if mapping { format!("dm-{target}") } else { format!("md-{target}") };
+        let other = TARGET_MODULES.iter().find(|(of, _)| mapping && of == target).map(|(_, module)| (*module).to_owned());
+        let request = other.unwrap_or_else(|| if mapping { format!("dm-{target}") } else { format!("md-{target}") });
         let reason = format!("{target} of {place}");
         wishes.push(volume(alias(&request), reason.clone(), true));
         if !mapping {
@@ -224,6 +229,13 @@ fn of_block(block: &Block, place: &str, wishes: &mut Vec<Wish>) {
         BlockKind::Multipath => wishes.push(volume(alias("dm-multipath"), format!("multipath of {place}"), true)),
         BlockKind::Disk => of_disk(block, place, wishes),
         BlockKind::Partition | BlockKind::Lvm | BlockKind::Mapping => {}
+    }
+    for integrity in block.luks.iter().flat_map(|luks| &luks.integrity) {
+        wishes.push(volume(alias("dm-integrity"), format!("integrity of {place}"), true));
+        for (request, vital) in cipher::of_integrity(integrity) {
+            let reason = format!("{} for {integrity} of {place}", request.strip_prefix("crypto-").unwrap_or(&request));
+            wishes.push(volume(alias(&request), reason, vital));
+        }
     }
     for spec in block.luks.iter().flat_map(|luks| &luks.ciphers) {
         for (request, vital) in cipher::requests(spec) {
@@ -251,7 +263,7 @@ const DISK_DRIVERS: [(&str, &str); 9] = [
 ];
 
 /// Modules behind a transport; the first has to be there.
-const TRANSPORTS: [(&str, &[&str]); 8] = [
+const TRANSPORTS: [(&str, &[&str]); 9] = [
     ("iscsi", &["iscsi_tcp", "libiscsi", "scsi_transport_iscsi", "sd_mod", "crc32c"]),
     ("nvme-tcp", &["nvme_tcp", "nvme_fabrics"]),
     ("nvme-rdma", &["nvme_rdma", "nvme_fabrics"]),
@@ -260,6 +272,7 @@ const TRANSPORTS: [(&str, &[&str]); 8] = [
     ("aoe", &["aoe"]),
     ("fcoe", &["fcoe", "libfcoe"]),
     ("fc", &["scsi_transport_fc"]),
+    ("rbd", &["rbd"]),
 ];
 
 fn of_disk(block: &Block, place: &str, wishes: &mut Vec<Wish>) {
