@@ -42,7 +42,7 @@ fn expiry(message: &str) -> Option<String> {
 
 /// Returns a name that two scenarios share if they boot the same image.
 pub fn recipe(scenario: &Scenario) -> String {
-    let words = scenario.build.join("").replace("--", "-").replace(':', "");
+    let words = scenario.build.join("").replace("--", "-").replace(':', "").replace('/', "_");
     format!("{}-{}{words}", scenario.release, scenario.arch)
 }
 
