@@ -38,10 +38,10 @@ pub enum Class {
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
-    /// A module by its name.
-    Name(String),
     /// Whatever answers this: a name, or an alias such as `pci:v0000144D…`, `crypto-xts`, `fs-ext4`.
     Alias(String),
+    /// A module by its name.
+    Name(String),
 }
 
 impl What {
@@ -57,7 +57,7 @@ impl What {
 pub fn of(facts: &Facts, kver: &str) -> Vec<Wish> {
     let mut wishes = of_volumes(facts, kver);
     for device in &facts.devices {
-        wishes.push(wish(Class::Device, alias(&device.modalias), format!("device {}: {}", device.path, device.modalias)));
+        wishes.push(wish(Class::Device, alias(&device.modalias), format!("device {}: {}", device.path, shown(&device.modalias))));
         if let Some(driver) = &device.driver {
             wishes.push(wish(Class::Device, name(driver), format!("driver of device {}", device.path)));
         }
@@ -107,6 +107,15 @@ pub fn needs_network(facts: &Facts) -> bool {
 const NETWORK_TRANSPORTS: [&str; 7] = ["iscsi", "nvme-tcp", "nvme-rdma", "nbd", "aoe", "rbd", "fcoe"];
 /// File systems that are behind one.
 const NETWORK_FILE_SYSTEMS: [&str; 8] = ["nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "afs", "sshfs"];
+
+/// A modalias as people read it: that of a processor lists a hundred features.
+fn shown(modalias: &str) -> String {
+    const CHARS_MAX: usize = 100;
+    match modalias.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &modalias[..end]),
+        None => modalias.to_owned(),
+    }
+}
 
 fn wish(class: Class, what: What, reason: String) -> Wish {
     Wish { class, what, reason, vital: false }
