@@ -181,6 +181,9 @@ pub struct Build {
     /// Where to write the image [default: initrd-VERSION.img].
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub output: Option<PathBuf>,
+    /// Write a second image with modules for any machine, out of the same packages, for the day on which the machine is another.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub fallback: Option<PathBuf>,
     /// The form of the output.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Output")]
     pub format: Format,

@@ -15,6 +15,7 @@ use crate::format::compress::Compression;
 use crate::pipeline::{self, Include, Outcome, Stores};
 use crate::plan::Plan;
 use crate::report::{Event, Reporter, Stage};
+use crate::store::infos::InfoStore;
 use crate::store::payload;
 use crate::store::segments::SegmentStore;
 use crate::tree::{Tree, TreePath, disk};
@@ -36,6 +37,7 @@ pub fn one(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
     // What can be wrong with the answer's place is told before any work.
     let mode = request::mode(&args.mode)?;
     let early = args.output.as_deref().filter(|_| writes_image(args)).map(deliver::check_target).transpose()?;
+    let spare = args.fallback.as_deref().map(|path| check_fallback(args, path)).transpose()?;
     check_directories(args)?;
     let outcome = make(args, global, progress)?;
     request::check_strict(global, progress.warnings())?;
@@ -44,16 +46,23 @@ pub fn one(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
             let directory = args.root.clone().or_else(|| args.output.clone()).unwrap_or_default();
             write_tree(&tree, &directory, progress)
         }
-        Outcome::Image { image, manifest, kernel } => {
+        Outcome::Image { image, manifest, kernel, fallback } => {
             let target = match early {
                 Some(target) => target,
                 None => deliver::check_target(&default_name(kernel.as_deref()))?,
             };
-            let target = match manifest.secrets.as_slice() {
-                [] => target,
-                secrets => target.for_secrets(mode, args.allow_exposed_secrets, secrets, progress)?,
+            let private = |target: deliver::Target| match manifest.secrets.as_slice() {
+                [] => Ok(target),
+                secrets => target.for_secrets(mode, args.allow_exposed_secrets, secrets, progress),
             };
+            let target = private(target)?;
             let delivered = deliver::deliver(&target, image.size_bytes, mode, progress, |out| image.write_to(out))?;
+            if let Some(target) = spare {
+                let target = private(target)?;
+                // Where the first image is for any machine already, it is its own fallback.
+                let image = fallback.as_deref().map_or(&image, |fallback| &fallback.image);
+                deliver::deliver(&target, image.size_bytes, mode, progress, |out| image.write_to(out))?;
+            }
             if let Some(path) = &args.manifest {
                 deliver::file(path, &manifest.to_json(), 0o644)?;
             }
@@ -102,12 +111,28 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
         stop_after: args.stop_after.map(stage).or((args.format == Format::Dir).then_some(Stage::Finalize)),
         verified: !args.sources.no_verify,
         repositories: described,
+        fallback: args.fallback.as_ref().map(|_| settled.generic_modules()).transpose()?.flatten(),
     };
     let writable = session.store.warning().is_none();
     let payloads = session.store.dir("payloads").map(|directory| payload::Store::new(&directory, writable));
     let segments = session.store.dir("segments").filter(|_| writable).map(SegmentStore::new);
-    let stores = Stores { payloads: payloads.as_ref(), segments: segments.as_ref() };
+    let infos = session.store.dir("modules").map(|directory| InfoStore::new(&directory, writable));
+    let stores = Stores { payloads: payloads.as_ref(), segments: segments.as_ref(), infos: infos.as_ref() };
     Ok(pipeline::build(&request, &plan, &blobs, &Deb, stores, progress)?)
+}
+
+fn check_fallback(args: &Build, path: &Path) -> Result<deliver::Target, Failure> {
+    let wrong = |what: &str| {
+        let hint = "name a second file, as in `-o initrd.img --fallback initrd-fallback.img`".to_owned();
+        UsageError::Wrong { what: format!("`--fallback {}`: {what}", path.display()), hint }
+    };
+    if !writes_image(args) {
+        return Err(wrong("no image is written that it could be the fallback of").into());
+    }
+    if args.output.as_deref() == Some(path) {
+        return Err(wrong("this is the first image itself").into());
+    }
+    Ok(deliver::check_target(path)?)
 }
 
 fn writes_image(args: &Build) -> bool {

@@ -15,13 +15,13 @@ pub use kernel::Kernel;
 pub use overlay::Include;
 
 use crate::acquire::Blob;
-use crate::config::{ImageKind, Profile};
+use crate::config::{ImageKind, Item, Profile};
 use crate::family::Family;
 use crate::finalize::{self, Applied, check};
 use crate::format::compress::{Compression, Format};
 use crate::host::facts::Facts;
 use crate::manifest::{Manifest, Repository};
-use crate::modules::wishes::{What, Wish};
+use crate::modules::wishes::{Class, What, Wish};
 use crate::modules::{self, Selected};
 use crate::pack::{self, Image, Segment, SegmentName};
 use crate::package::{Catalog, Package};
@@ -29,6 +29,7 @@ use crate::plan::{self, Part, Plan, Planned};
 use crate::prune::{self, Plugin, Pruned, Rules};
 use crate::report::{Event, Reporter, Stage};
 use crate::settings::{self, Settings};
+use crate::store::infos::InfoStore;
 use crate::store::payload;
 use crate::store::segments::SegmentStore;
 use crate::tree::{Entry, Origin, Tree, TreePath};
@@ -58,6 +59,8 @@ pub struct Request<'a> {
     pub verified: bool,
     /// The repositories that were read.
     pub repositories: Vec<Repository>,
+    /// The module patterns of a second image for any machine, out of the same packages.
+    pub fallback: Option<Vec<Item>>,
 }
 
 /// What a build gives.
@@ -72,7 +75,17 @@ pub enum Outcome {
         manifest: Box<Manifest>,
         /// The kernel version of its modules.
         kernel: Option<String>,
+        /// The second image, if one was asked for.
+        fallback: Option<Box<Fallback>>,
     },
+}
+
+/// A second image, with modules for any machine.
+pub struct Fallback {
+    /// The image. It shares the base segment with the first.
+    pub image: Image,
+    /// Its manifest as it stands beside the image.
+    pub manifest: Manifest,
 }
 
 /// What a build keeps between runs.
@@ -82,6 +95,8 @@ pub struct Stores<'a> {
     pub payloads: Option<&'a payload::Store>,
     /// Packed segments.
     pub segments: Option<&'a SegmentStore>,
+    /// What kernel modules say of themselves.
+    pub infos: Option<&'a InfoStore>,
 }
 
 /// What is to be planned.
@@ -158,7 +173,10 @@ pub fn build(
         return Ok(Outcome::Tree(base.tree));
     }
 
-    let selected = select_modules(request, &files, family, &layout, stores, reporter)?;
+    let (selected, spare) = match select_modules(request, &files, family, &layout, stores, reporter)? {
+        None => (None, None),
+        Some((version, selected, spare)) => (Some((version.clone(), selected)), spare.map(|spare| (version, spare))),
+    };
     if stops(Stage::Modules) {
         return Ok(Outcome::Tree(join(base.tree, selected.map(|(_, selected)| selected.tree).unwrap_or_default())?));
     }
@@ -168,18 +186,35 @@ pub fn build(
     let settings = settings_of(request.profile, request.facts, reporter)?;
     let (host, secrets) = host_segment(request, &settings)?;
     let kernel = selected.as_ref().map(|(version, _)| version.to_string());
-    let modules = selected.as_ref().map(|(_, selected)| selected.tree.clone()).unwrap_or_default();
-    let whole = join(join(base.tree.clone(), modules)?, host.clone())?;
-    check_boot(request.profile, &whole, kernel.as_deref(), reporter)?;
+    let whole = |selected: Option<&Chosen>| {
+        let modules = selected.map(|(_, selected)| selected.tree.clone()).unwrap_or_default();
+        join(join(base.tree.clone(), modules)?, host.clone())
+    };
+    let tree = whole(selected.as_ref())?;
+    check_boot(request.profile, &tree, kernel.as_deref(), reporter)?;
     if stops(Stage::Finalize) {
-        return Ok(Outcome::Tree(whole));
+        return Ok(Outcome::Tree(tree));
+    }
+    drop(tree);
+    if spare.is_some() {
+        check_boot(request.profile, &whole(spare.as_ref())?, kernel.as_deref(), reporter)?;
     }
 
     let facts = describe::Facts { request, plan, unpacked: &base, rules: &rules, pruned: &pruned, applied: &applied };
     let parts = describe::Trees { base: &base.tree, settings: &settings.tree, whole: &host, secrets: &secrets };
-    let manifest = describe::manifest(&facts, selected.as_ref(), &parts);
-    let image = pack_image(request, base.tree, selected, host, &manifest, epoch_s, stores, reporter)?;
-    Ok(Outcome::Image { image, manifest: Box::new(manifest), kernel })
+    let manifest = Box::new(describe::manifest(&facts, selected.as_ref(), &parts));
+    let manifest_of_spare = spare.as_ref().map(|spare| describe::manifest(&facts, Some(spare), &parts));
+    let options = pack::Options { epoch_s, threads: request.threads, store: stores.segments, ..pack::Options::default() };
+    let image = pack_image(request, base.tree.clone(), selected, host.clone(), &manifest, &options, reporter)?;
+    let options = pack::Options { twin: Some(&image), ..options };
+    let fallback = match manifest_of_spare {
+        Some(manifest) => {
+            let image = pack_image(request, base.tree, spare, host, &manifest, &options, reporter)?;
+            Some(Box::new(Fallback { image, manifest }))
+        }
+        None => None,
+    };
+    Ok(Outcome::Image { image, manifest, kernel, fallback })
 }
 
 /// Returns the machine's own configuration, for an image that holds one.
@@ -202,6 +237,9 @@ fn host_segment(request: &Request<'_>, settings: &Settings) -> Result<(Tree, BTr
     }
     Ok((join(settings.tree.clone(), added)?, secrets))
 }
+
+/// A kernel's version and what was chosen of it.
+type Chosen = (modules::KernelVersion, Selected);
 
 /// Tells whether a package is on the list itself, so that leaving it out would contradict whoever put it there.
 fn is_asked_for(profile: &Profile, name: &str) -> bool {
@@ -268,7 +306,7 @@ fn opener<'a>(blob: &'a Blob) -> Box<unpack::Open<'a>> {
     Box::new(|| Ok(Box::new(blob.open())))
 }
 
-/// Chooses modules and firmware.
+/// Chooses modules and firmware, for the fallback too if there is to be one.
 fn select_modules(
     request: &Request<'_>,
     files: &Files<'_>,
@@ -276,7 +314,7 @@ fn select_modules(
     layout: &Layout,
     stores: Stores<'_>,
     reporter: &dyn Reporter,
-) -> Result<Option<(modules::KernelVersion, Selected)>, Error> {
+) -> Result<Option<(modules::KernelVersion, Selected, Option<Selected>)>, Error> {
     let Some(source) = &request.kernel else { return Ok(None) };
     reporter.event(&Event::Begin { stage: Stage::Modules });
     let named = match source {
@@ -305,19 +343,37 @@ fn select_modules(
     if request.stop_after.is_none() {
         pack::check_kernel(kernel::config(&tree, source, &version).as_deref(), request.compression.format)?;
     }
-    let options = modules::Options { arch: Some(&request.profile.arch), ..modules::Options::default() };
-    let mut wishes =
-        request.facts.filter(|_| request.profile.kind == ImageKind::Host).map(modules::wishes::of).unwrap_or_default();
-    wishes.extend(request.facts.map(named_modules).unwrap_or_default());
-    let wanted = modules::Wanted { patterns: &request.profile.modules, wishes: &wishes };
-    let selected = modules::modules(&tree, &firmware, &version, &wanted, &options, request.threads, reporter)?;
+    let options = modules::Options { arch: Some(&request.profile.arch), infos: stores.infos, ..modules::Options::default() };
+    let choose = |patterns: &[Item], kind: ImageKind, reporter: &dyn Reporter| {
+        let mut wishes = match (request.facts, kind) {
+            (None, _) | (_, ImageKind::Generic) => Vec::new(),
+            (Some(facts), ImageKind::Host) => modules::wishes::of(facts, version.as_str()),
+            (Some(facts), ImageKind::Full) => modules::wishes::of_volumes(facts, version.as_str()),
+        };
+        wishes.extend(request.facts.map(named_modules).unwrap_or_default());
+        let network = request.facts.is_some_and(modules::wishes::needs_network);
+        let wanted = modules::Wanted { patterns, wishes: &wishes, network };
+        modules::modules(&tree, &firmware, &version, &wanted, &options, request.threads, reporter)
+    };
+    let selected = choose(&request.profile.modules, request.profile.kind, reporter)?;
     reporter.event(&Event::End { stage: Stage::Modules, figures: &selected.figures() });
-    Ok(Some((version, selected)))
+    let spare = match &request.fallback {
+        Some(patterns) => {
+            reporter.event(&Event::Begin { stage: Stage::Modules });
+            // What it has more than the first image is the generic set, whose gaps are known.
+            let spare = choose(patterns, ImageKind::Full, &crate::report::Silent)?;
+            reporter.event(&Event::End { stage: Stage::Modules, figures: &format!("fallback: {}", spare.figures()) });
+            Some(spare)
+        }
+        None => None,
+    };
+    Ok(Some((version, selected, spare)))
 }
 
 /// What the machine's configuration names, which the image holds whatever its kind.
 fn named_modules(facts: &Facts) -> Vec<Wish> {
-    settings::module_names(facts).into_iter().map(|(name, reason)| Wish { what: What::Name(name), reason }).collect()
+    let wish = |(name, reason)| Wish { class: Class::Configured, what: What::Name(name), reason, vital: false };
+    settings::module_names(facts).into_iter().map(wish).collect()
 }
 
 fn finalize_tree(
@@ -363,15 +419,13 @@ fn check_boot(profile: &Profile, tree: &Tree, kernel: Option<&str>, reporter: &d
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "what packing needs is the pipeline's to know")]
 fn pack_image(
     request: &Request<'_>,
     base: Tree,
-    selected: Option<(modules::KernelVersion, Selected)>,
+    selected: Option<Chosen>,
     mut host: Tree,
     manifest: &Manifest,
-    epoch_s: u32,
-    stores: Stores<'_>,
+    options: &pack::Options<'_>,
     reporter: &dyn Reporter,
 ) -> Result<Image, Error> {
     let path = TreePath::literal(crate::image::MANIFEST_PATH);
@@ -386,8 +440,7 @@ fn pack_image(
         segments.push(Segment { name: SegmentName::Modules, tree: selected.tree, compression });
     }
     segments.push(Segment { name: SegmentName::Host, tree: host, compression: request.compression });
-    let options = pack::Options { epoch_s, threads: request.threads, store: stores.segments, size_bytes_max: None };
-    Ok(pack::pack(segments, &options, reporter)?)
+    Ok(pack::pack(segments, options, reporter)?)
 }
 
 /// The newest file of the packages: the age of the content, whenever it is packed.

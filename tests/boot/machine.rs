@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::command::{at, explain, tool};
+use crate::scenarios::Bus;
 
 /// What a machine is made of.
 pub struct Machine<'a> {
@@ -21,6 +22,8 @@ pub struct Machine<'a> {
     pub initrd: &'a Path,
     /// The disk, which is never written to.
     pub disk: &'a Path,
+    /// How it is connected.
+    pub bus: Bus,
     /// The kernel command line beside the console's.
     pub append: &'a str,
     /// System credentials.
@@ -96,7 +99,14 @@ impl Machine<'_> {
         args.extend(["-kernel".into(), self.kernel.display().to_string()]);
         args.extend(["-initrd".into(), self.initrd.display().to_string()]);
         args.extend(["-append".into(), format!("console={console} panic=-1 oops=panic {}", self.append)]);
-        args.extend(["-drive".into(), format!("file={},format=raw,if=virtio,snapshot=on", self.disk.display())]);
+        let drive = format!("file={},format=raw,snapshot=on", self.disk.display());
+        match self.bus {
+            Bus::Virtio => args.extend(["-drive".into(), format!("{drive},if=virtio")]),
+            Bus::VirtioScsi => {
+                args.extend(["-device".into(), "virtio-scsi-pci".into(), "-drive".into(), format!("{drive},if=none,id=disk")]);
+                args.extend(["-device".into(), "scsi-hd,drive=disk".into()]);
+            }
+        }
         for (name, value) in self.credentials {
             args.extend(["-smbios".into(), format!("type=11,value=io.systemd.credential:{name}={value}")]);
         }

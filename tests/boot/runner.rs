@@ -116,6 +116,7 @@ fn boot_once(scenario: &Scenario, parts: &Parts, log: &Path, limit: Duration) ->
         kernel: &parts.kernel,
         initrd: &parts.initrd,
         disk: &parts.disk,
+        bus: scenario.bus,
         append: scenario.append,
         credentials: scenario.credentials,
         keys: scenario.keys,

@@ -10,6 +10,7 @@ mod deliver;
 mod depmod;
 mod finalize;
 mod kernels;
+mod machines;
 mod modules;
 mod parity;
 mod program;
