@@ -9,4 +9,5 @@ pub mod ldcache;
 pub mod modindex;
 pub mod module;
 pub mod newc;
+pub mod pe;
 pub mod tar;
