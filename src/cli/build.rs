@@ -6,7 +6,7 @@ use super::args::{Build, Format, Global, StopAfter};
 use super::progress::Progress;
 use super::request::{self, Settled};
 use super::session::{self, Session};
-use super::{Failure, UsageError};
+use super::{Failure, UsageError, uki};
 use crate::acquire;
 use crate::base::size::Size;
 use crate::deliver;
@@ -32,12 +32,15 @@ pub fn run(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
             let directory = args.root.clone().or_else(|| args.output.clone()).unwrap_or_default();
             write_tree(&tree, &directory, progress)
         }
-        Outcome::Image { image, manifest, kernel } => {
+        Outcome::Image { image, manifest, kernel, unified } => {
             let target = match early {
                 Some(target) => target,
-                None => deliver::check_target(&default_name(kernel.as_deref()))?,
+                None => deliver::check_target(&default_name(args.format, kernel.as_deref()))?,
             };
-            let delivered = deliver::deliver(&target, image.size_bytes, mode, progress, |out| image.write_to(out))?;
+            let delivered = match unified {
+                Some(bytes) => deliver::deliver(&target, bytes.len() as u64, mode, progress, |out| out.write_all(&bytes))?,
+                None => deliver::deliver(&target, image.size_bytes, mode, progress, |out| image.write_to(out))?,
+            };
             if let Some(path) = &args.manifest {
                 deliver::file(path, &manifest.to_json(), 0o644)?;
             }
@@ -55,6 +58,8 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
     let settled = request::settle(&args.target, &args.kernel, global, progress)?;
     let kernel = request::kernel(&args.kernel, &settled, progress)?;
     let compression = compression(args, &settled)?;
+    let uki = uki::wanted(args, &settled, progress)?;
+    let unified = uki.as_ref().map(|wanted| &wanted.unified);
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)).max(1);
     let epoch_s = epoch()?;
     let profile = &settled.profile;
@@ -67,7 +72,7 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
     let world = session.world(&profile.distro, &args.sources, progress)?;
     let (plan, described) = {
         let repositories = session::repositories(&settled, &args.sources, &world, progress)?;
-        let wanted = pipeline::Planning { profile, kernel: Some(&kernel), recommends: args.target.recommends };
+        let wanted = pipeline::Planning { profile, kernel: Some(&kernel), unified, recommends: args.target.recommends };
         let plan = session::plan(&wanted, &args.sources, &repositories, progress)?;
         // The indexes are large, and no longer needed.
         (plan, repositories.described)
@@ -78,6 +83,7 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
         profile,
         facts: settled.facts.as_ref(),
         kernel: Some(kernel),
+        unified,
         overlays: &settled.layers.overlays,
         includes: &includes,
         compression,
@@ -91,11 +97,16 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
     let payloads = session.store.dir("payloads").map(|directory| payload::Store::new(&directory, writable));
     let segments = session.store.dir("segments").filter(|_| writable).map(SegmentStore::new);
     let stores = Stores { payloads: payloads.as_ref(), segments: segments.as_ref() };
-    Ok(pipeline::build(&request, &plan, &blobs, &Deb, stores, progress)?)
+    match (pipeline::build(&request, &plan, &blobs, &Deb, stores, progress)?, &uki) {
+        (Outcome::Image { image, manifest, kernel, unified: Some(bytes) }, Some(uki)) => {
+            Ok(Outcome::Image { image, manifest, kernel, unified: Some(uki.signed(bytes, progress)?) })
+        }
+        (outcome, _) => Ok(outcome),
+    }
 }
 
 fn writes_image(args: &Build) -> bool {
-    args.format == Format::Cpio && args.stop_after.is_none()
+    args.format != Format::Dir && args.stop_after.is_none()
 }
 
 fn stage(stop_after: StopAfter) -> Stage {
@@ -107,8 +118,12 @@ fn stage(stop_after: StopAfter) -> Stage {
     }
 }
 
-fn default_name(kernel: Option<&str>) -> PathBuf {
-    PathBuf::from(kernel.map_or_else(|| "initrd.img".to_owned(), |version| format!("initrd-{version}.img")))
+fn default_name(format: Format, kernel: Option<&str>) -> PathBuf {
+    PathBuf::from(match (format, kernel) {
+        (Format::Uki, kernel) => format!("{}.efi", kernel.unwrap_or("linux")),
+        (_, Some(version)) => format!("initrd-{version}.img"),
+        (_, None) => "initrd.img".to_owned(),
+    })
 }
 
 /// A directory that is to be written must be absent or empty, and is looked at before any work.

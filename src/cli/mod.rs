@@ -14,6 +14,7 @@ mod request;
 mod session;
 mod signals;
 mod style;
+mod uki;
 mod unpack;
 
 use std::io::Write;

@@ -3,6 +3,7 @@
 pub mod apt;
 pub mod facts;
 pub mod probe;
+pub mod sign;
 pub mod traits;
 
 use std::path::PathBuf;

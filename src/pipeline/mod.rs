@@ -4,6 +4,7 @@ mod describe;
 mod error;
 mod kernel;
 mod overlay;
+mod unified;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ pub use describe::reason;
 pub use error::Error;
 pub use kernel::Kernel;
 pub use overlay::Include;
+pub use unified::Unified;
 
 use crate::acquire::Blob;
 use crate::config::{ImageKind, Profile};
@@ -39,6 +41,8 @@ pub struct Request<'a> {
     pub facts: Option<&'a Facts>,
     /// Where the modules come from; nothing for an image without any.
     pub kernel: Option<Kernel>,
+    /// What else a unified kernel image takes, if one is wanted.
+    pub unified: Option<&'a Unified>,
     /// Directories that are laid over the tree, in rising priority.
     pub overlays: &'a [PathBuf],
     /// Files and directories of the host that go into the image.
@@ -69,6 +73,8 @@ pub enum Outcome {
         manifest: Box<Manifest>,
         /// The kernel version of its modules.
         kernel: Option<String>,
+        /// The unified kernel image around it, if one is wanted.
+        unified: Option<Vec<u8>>,
     },
 }
 
@@ -88,6 +94,8 @@ pub struct Planning<'a> {
     pub profile: &'a Profile,
     /// Where the modules come from; nothing for a plan without any.
     pub kernel: Option<&'a Kernel>,
+    /// What else a unified kernel image takes, if one is wanted.
+    pub unified: Option<&'a Unified>,
     /// Take what packages recommend, too.
     pub recommends: bool,
 }
@@ -95,7 +103,7 @@ pub struct Planning<'a> {
 /// Plans the packages of an image.
 pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Plan, Error> {
     reporter.event(&Event::Begin { stage: Stage::Plan });
-    let Planning { profile, kernel, recommends } = *wanted;
+    let Planning { profile, kernel, unified, recommends } = *wanted;
     let blocked = profile.block.iter().map(|blocked| plan::Blocked {
         name: blocked.name.text.clone(),
         why: blocked.why.clone(),
@@ -109,7 +117,12 @@ pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporte
     };
     let mut plan = plan::plan(&request, catalog, reporter)?;
     if let Some(Kernel::Package(name)) = kernel {
-        plan.packages.extend(plan::parts(Part::Kernel, name, &profile.kernel_follow, catalog)?);
+        let mut follow = profile.kernel_follow.clone();
+        follow.extend(unified.map(|unified| unified.follow(profile)).unwrap_or_default());
+        plan.packages.extend(plan::parts(Part::Kernel, name, &follow, catalog)?);
+    }
+    if let Some(unified) = unified {
+        plan.packages.extend(unified.packages(profile, catalog)?);
     }
     if kernel.is_some_and(Kernel::wants_firmware_packages) {
         for name in &profile.firmware_packages {
@@ -175,8 +188,17 @@ pub fn build(
 
     let facts = describe::Facts { request, plan, unpacked: &base, rules: &rules, pruned: &pruned, applied: &applied };
     let manifest = describe::manifest(&facts, selected.as_ref(), &host);
+    let version = selected.as_ref().map(|(version, _)| version.clone());
+    let os_release = base.tree.read(&TreePath::literal("usr/lib/os-release")).cloned();
     let image = pack_image(request, base.tree, selected, host, &manifest, epoch_s, stores, reporter)?;
-    Ok(Outcome::Image { image, manifest: Box::new(manifest), kernel })
+    let unified = match (request.unified, version) {
+        (Some(unified), version) => {
+            let ready = unified::Ready { request, files: &files, family, layout: &layout, stores, version, os_release };
+            Some(ready.unify(unified, &image, reporter)?)
+        }
+        (None, _) => None,
+    };
+    Ok(Outcome::Image { image, manifest: Box::new(manifest), kernel, unified })
 }
 
 /// Tells whether a package is on the list itself, so that leaving it out would contradict whoever put it there.
