@@ -178,7 +178,10 @@ pub struct Build {
     /// Which kernel.
     #[command(flatten)]
     pub kernel: KernelArgs,
-    /// Where to write the image [default: initrd-VERSION.img].
+    /// What a unified kernel image takes.
+    #[command(flatten)]
+    pub uki: Uki,
+    /// Where to write the image [default: initrd-VERSION.img, or VERSION.efi].
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub output: Option<PathBuf>,
     /// Write a second image with modules for any machine, out of the same packages, for the day on which the machine is another.
@@ -219,6 +222,29 @@ pub struct Build {
     pub threads: Option<usize>,
 }
 
+/// What a unified kernel image takes, for `build --format uki`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Uki {
+    /// The kernel's command line, or the file that has it [default: /etc/kernel/cmdline of the machine, or the profile's].
+    #[arg(long, value_name = "TEXT|@FILE", help_heading = "Unified kernel image")]
+    pub cmdline: Option<String>,
+    /// Take the UEFI stub from this file [default: the one of the profile's package].
+    #[arg(long, value_name = "FILE", help_heading = "Unified kernel image")]
+    pub stub: Option<PathBuf>,
+    /// Take the kernel from this file [default: the one that the modules belong to].
+    #[arg(long, value_name = "FILE", help_heading = "Unified kernel image")]
+    pub kernel_image: Option<PathBuf>,
+    /// Sign for Secure Boot with this private key (PEM).
+    #[arg(long, value_name = "FILE", help_heading = "Unified kernel image")]
+    pub sign_key: Option<PathBuf>,
+    /// The certificate of the key (PEM).
+    #[arg(long, value_name = "FILE", help_heading = "Unified kernel image")]
+    pub sign_certificate: Option<PathBuf>,
+    /// The program that signs: systemd-sbsign or sbsign [default: the first that is there].
+    #[arg(long, value_name = "NAME", help_heading = "Unified kernel image")]
+    pub sign_tool: Option<String>,
+}
+
 /// Forms of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Format {
@@ -227,6 +253,8 @@ pub enum Format {
     Cpio,
     /// A directory.
     Dir,
+    /// A unified kernel image: one file for UEFI, with the kernel, its command line and the initrd in it.
+    Uki,
 }
 
 /// Stages that leave a tree.
@@ -257,6 +285,9 @@ pub struct PlanArgs {
     /// Take only the packages named with `--package`, nothing from the profile.
     #[arg(long, help_heading = "Target")]
     pub bare: bool,
+    /// The form of the output that the packages are for.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Output")]
+    pub format: Format,
     /// Write the plan to this lockfile, for `--locked`.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub lock: Option<PathBuf>,

@@ -19,6 +19,7 @@ mod signals;
 mod sizes;
 mod status;
 mod style;
+mod uki;
 mod unpack;
 mod why;
 

@@ -81,6 +81,18 @@ pub struct Body {
     pub kernel_follow: Change,
     /// Kernel arguments, for outputs that carry a command line.
     pub kernel_arguments: Change,
+    /// The package of the UEFI stub.
+    pub uki_package: Option<Item>,
+    /// Where the stub lies in it.
+    pub uki_stub: Option<Item>,
+    /// Dependencies of the kernel package that hold the kernel itself, globs, in addition to `kernel_follow`.
+    pub uki_follow: Change,
+    /// The key that signs unified kernel images.
+    pub sign_key: Option<Item>,
+    /// Its certificate.
+    pub sign_certificate: Option<Item>,
+    /// The program that signs.
+    pub sign_tool: Option<Item>,
     /// Packages that hold firmware.
     pub firmware_packages: Change,
     /// Patterns of kernel modules.
@@ -250,6 +262,17 @@ fn read_body(table: &mut Table) -> Result<Body, DocumentError> {
     body.kernel_follow = change(&mut kernel, "follow")?;
     body.kernel_arguments = change(&mut kernel, "arguments")?;
     kernel.finish()?;
+
+    let mut uki = table.table("uki")?;
+    body.uki_package = uki.text("package")?;
+    body.uki_stub = uki.text("stub")?;
+    body.uki_follow = change(&mut uki, "follow")?;
+    let mut sign = uki.table("sign")?;
+    body.sign_key = sign.text("key")?;
+    body.sign_certificate = sign.text("certificate")?;
+    body.sign_tool = sign.text("tool")?;
+    sign.finish()?;
+    uki.finish()?;
 
     let mut firmware = table.table("firmware")?;
     body.firmware_packages = change(&mut firmware, "packages")?;

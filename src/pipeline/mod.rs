@@ -5,6 +5,7 @@ mod error;
 mod kernel;
 mod overlay;
 pub mod standing;
+mod unified;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ pub use describe::reason;
 pub use error::Error;
 pub use kernel::Kernel;
 pub use overlay::Include;
+pub use unified::Unified;
 
 use crate::acquire::Blob;
 use crate::config::{ImageKind, Item, Profile};
@@ -43,6 +45,8 @@ pub struct Request<'a> {
     pub facts: Option<&'a Facts>,
     /// Where the modules come from; nothing for an image without any.
     pub kernel: Option<Kernel>,
+    /// What else a unified kernel image takes, if one is wanted.
+    pub unified: Option<&'a Unified>,
     /// Directories that are laid over the tree, in rising priority.
     pub overlays: &'a [PathBuf],
     /// Files and directories of the host that go into the image.
@@ -67,17 +71,22 @@ pub struct Request<'a> {
 pub enum Outcome {
     /// The tree after the stage that was asked for.
     Tree(Tree),
-    /// The image, with its manifest.
-    Image {
-        /// The image.
-        image: Image,
-        /// The manifest as it stands beside the image, with what was left out.
-        manifest: Box<Manifest>,
-        /// The kernel version of its modules.
-        kernel: Option<String>,
-        /// The second image, if one was asked for.
-        fallback: Option<Box<Fallback>>,
-    },
+    /// The image, with all that belongs to it.
+    Image(Box<Made>),
+}
+
+/// An image and what belongs to it.
+pub struct Made {
+    /// The image.
+    pub image: Image,
+    /// The manifest as it stands beside the image, with what was left out.
+    pub manifest: Manifest,
+    /// The kernel version of its modules.
+    pub kernel: Option<String>,
+    /// The second image, if one was asked for and the first is not for any machine already.
+    pub fallback: Option<Fallback>,
+    /// The unified kernel image around it, if one is wanted.
+    pub unified: Option<Vec<u8>>,
 }
 
 /// A second image, with modules for any machine.
@@ -106,6 +115,8 @@ pub struct Planning<'a> {
     pub profile: &'a Profile,
     /// Where the modules come from; nothing for a plan without any.
     pub kernel: Option<&'a Kernel>,
+    /// What else a unified kernel image takes, if one is wanted.
+    pub unified: Option<&'a Unified>,
     /// Take what packages recommend, too.
     pub recommends: bool,
 }
@@ -113,7 +124,7 @@ pub struct Planning<'a> {
 /// Plans the packages of an image.
 pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Plan, Error> {
     reporter.event(&Event::Begin { stage: Stage::Plan });
-    let Planning { profile, kernel, recommends } = *wanted;
+    let Planning { profile, kernel, unified, recommends } = *wanted;
     let blocked = profile.block.iter().map(|blocked| plan::Blocked {
         name: blocked.name.text.clone(),
         why: blocked.why.clone(),
@@ -127,7 +138,12 @@ pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporte
     };
     let mut plan = plan::plan(&request, catalog, reporter)?;
     if let Some(Kernel::Package(name)) = kernel {
-        plan.packages.extend(plan::parts(Part::Kernel, name, &profile.kernel_follow, catalog)?);
+        let mut follow = profile.kernel_follow.clone();
+        follow.extend(unified.map(|unified| unified.follow(profile)).unwrap_or_default());
+        plan.packages.extend(plan::parts(Part::Kernel, name, &follow, catalog)?);
+    }
+    if let Some(unified) = unified {
+        plan.packages.extend(unified.packages(profile, catalog)?);
     }
     if kernel.is_some_and(Kernel::wants_firmware_packages) {
         for name in &profile.firmware_packages {
@@ -202,19 +218,28 @@ pub fn build(
 
     let facts = describe::Facts { request, plan, unpacked: &base, rules: &rules, pruned: &pruned, applied: &applied };
     let parts = describe::Trees { base: &base.tree, settings: &settings.tree, whole: &host, secrets: &secrets };
-    let manifest = Box::new(describe::manifest(&facts, selected.as_ref(), &parts));
+    let manifest = describe::manifest(&facts, selected.as_ref(), &parts);
     let manifest_of_spare = spare.as_ref().map(|spare| describe::manifest(&facts, Some(spare), &parts));
     let options = pack::Options { epoch_s, threads: request.threads, store: stores.segments, ..pack::Options::default() };
+    let version = selected.as_ref().map(|(version, _)| version.clone());
+    let os_release = base.tree.read(&TreePath::literal("usr/lib/os-release")).cloned();
     let image = pack_image(request, base.tree.clone(), selected, host.clone(), &manifest, &options, reporter)?;
     let options = pack::Options { twin: Some(&image), ..options };
     let fallback = match manifest_of_spare {
         Some(manifest) => {
             let image = pack_image(request, base.tree, spare, host, &manifest, &options, reporter)?;
-            Some(Box::new(Fallback { image, manifest }))
+            Some(Fallback { image, manifest })
         }
         None => None,
     };
-    Ok(Outcome::Image { image, manifest, kernel, fallback })
+    let unified = match request.unified {
+        Some(unified) => {
+            let ready = unified::Ready { request, files: &files, family, layout: &layout, stores, version, os_release };
+            Some(ready.unify(unified, &image, reporter)?)
+        }
+        None => None,
+    };
+    Ok(Outcome::Image(Box::new(Made { image, manifest, kernel, fallback, unified })))
 }
 
 /// Returns the machine's own configuration, for an image that holds one.
