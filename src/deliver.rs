@@ -40,6 +40,11 @@ const STEM_BYTES_MAX: usize = 200;
 /// What is read and written at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// What `statfs` says of vfat (`MSDOS_SUPER_MAGIC`), the only file system for boot files whose files have a limit of note.
+const VFAT_MAGIC: rustix::fs::FsWord = 0x4d44;
+/// A size is 32 bits there. The kernel would say `EFBIG` after all the writing, which is also what a process' own limit says.
+const VFAT_FILE_BYTES: u64 = 1 << 32;
+
 /// Temporary files of this process, to be removed when it is interrupted.
 static LIVE: Mutex<Live> = Mutex::new(Live { paths: BTreeSet::new(), abandoned: false });
 
@@ -131,6 +136,20 @@ pub enum Error {
         /// What became of the old file.
         old: Old,
     },
+    /// The file system holds no file of this size; seen before writing.
+    #[error("`{}` would have {}, and {file_system} holds less than {} in a file; {old}", .path.display(), Size(*.size_bytes), Size(*.limit_bytes))]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        size_bytes: u64,
+        /// What a file there has to stay below.
+        limit_bytes: u64,
+        /// The file system's name.
+        file_system: &'static str,
+        /// What became of the old file.
+        old: Old,
+    },
     /// A step failed.
     #[error("cannot {action} `{}` ({} of {} written); {old}", .path.display(), Size(*.written_bytes), Size(*.needed_bytes))]
     Step {
@@ -185,6 +204,7 @@ impl Diagnostic for Error {
                 let missing = Size(needed_bytes.saturating_sub(*free_bytes));
                 vec![format!("free {missing} in `{}`: the old image stays until the new one is complete", parent(path).display())]
             }
+            Error::TooLarge { .. } => vec!["take less into the image, or put it on another file system".to_owned()],
             Error::Step { path, source, .. } => step_hint(path, source).into_iter().collect(),
             Error::ReadBack { .. } | Error::Unsettled { .. } => {
                 vec!["look into the kernel log (`dmesg`) for errors of the disk".to_owned()]
@@ -365,8 +385,13 @@ fn wait_for_others(directory: &File, reporter: &dyn Reporter) {
     }
 }
 
-/// Refuses early when the new file does not fit beside the old one.
+/// Refuses early when the file system holds no such file, or the new one does not fit beside the old one.
 fn check_space(directory: &File, target: &Target, size_bytes: u64) -> Result<(), Error> {
+    let is_vfat = rustix::fs::fstatfs(directory).is_ok_and(|found| found.f_type == VFAT_MAGIC);
+    if is_vfat && size_bytes >= VFAT_FILE_BYTES {
+        let (path, limit_bytes) = (target.path.clone(), VFAT_FILE_BYTES);
+        return Err(Error::TooLarge { path, size_bytes, limit_bytes, file_system: "vfat", old: target.old() });
+    }
     let Ok(space) = retry_on_intr(|| rustix::fs::fstatvfs(directory)) else {
         // A file system that does not say is believed when it is written to.
         return Ok(());
