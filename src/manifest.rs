@@ -4,15 +4,18 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Sha256;
 
 /// The version of the manifest's form; raised when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;
 
+/// This program and its version, as images name it.
+pub const GENERATOR: &str = concat!("mkinitrd-pkg ", env!("CARGO_PKG_VERSION"));
+
 /// Everything about one image.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -21,7 +24,7 @@ pub struct Manifest {
     /// What was built.
     pub target: Target,
     /// `checked`, or `not checked (--no-verify)`.
-    pub signatures: &'static str,
+    pub signatures: String,
     /// Repositories that were read, with the keys that vouch for them.
     pub repositories: Vec<Repository>,
     /// Features that were on.
@@ -43,12 +46,12 @@ pub struct Manifest {
     /// Things that were noticed: file capabilities that newc cannot hold, set-id bits that were dropped.
     pub notes: Vec<String>,
     /// What was left out, by path; only in the manifest beside the image.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<Dropped>,
 }
 
 /// What was built.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Target {
     /// Distribution.
     pub distro: String,
@@ -58,10 +61,14 @@ pub struct Target {
     pub arch: String,
     /// Kernel version.
     pub kernel: Option<String>,
+    /// For whom it is: `host`, `generic`, `full`.
+    pub image: String,
+    /// A digest of the merged configuration, by which a later change is noticed.
+    pub configuration: Sha256,
 }
 
 /// A repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repository {
     /// As packages name it.
     pub name: String,
@@ -72,7 +79,7 @@ pub struct Repository {
 }
 
 /// A package.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Package {
     /// Name.
     pub name: String,
@@ -87,12 +94,12 @@ pub struct Package {
     /// Why it is in the plan.
     pub reason: String,
     /// In the plan, but not unpacked.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub omitted: bool,
 }
 
 /// A kernel module.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Module {
     /// Its file.
     pub path: String,
@@ -101,7 +108,7 @@ pub struct Module {
 }
 
 /// A rule.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Rule {
     /// Its text.
     pub rule: String,
@@ -112,7 +119,7 @@ pub struct Rule {
 }
 
 /// A finalizer.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Finalizer {
     /// Its name.
     pub name: String,
@@ -123,16 +130,19 @@ pub struct Finalizer {
 }
 
 /// A file of the configuration.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Included {
     /// Where it is in the image.
     pub path: String,
     /// Its digest if it is a regular file.
     pub sha256: Option<Sha256>,
+    /// It is of the machine's own configuration, and not of an overlay or `--include`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub setting: bool,
 }
 
 /// A path that is not in the image.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Dropped {
     /// The path.
     pub path: String,
@@ -142,7 +152,31 @@ pub struct Dropped {
     pub rule: String,
 }
 
+/// A manifest cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is no manifest.
+    #[error("its manifest cannot be understood")]
+    Json(#[from] serde_json::Error),
+    /// It is of another version of this program.
+    #[error("its manifest has the form {0}, and this version reads {SCHEMA}")]
+    Schema(u32),
+}
+
 impl Manifest {
+    /// Reads a manifest.
+    pub fn parse(json: &[u8]) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct Head {
+            schema: u32,
+        }
+        let head: Head = serde_json::from_slice(json)?;
+        match head.schema {
+            SCHEMA => Ok(serde_json::from_slice(json)?),
+            other => Err(Error::Schema(other)),
+        }
+    }
+
     /// Returns the manifest as it stands in the image: JSON with an end of line.
     pub fn to_json(&self) -> Vec<u8> {
         let mut json = serde_json::to_vec_pretty(self).expect("invariant: a manifest is plain data");

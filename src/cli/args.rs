@@ -71,6 +71,10 @@ pub enum Command {
     Unpack(Unpack),
     /// List the profiles, or show one fully merged with the origin of every value.
     Profiles(Profiles),
+    /// Tell whether an image would boot this machine, and whether it is what would be made now.
+    Check(CheckArgs),
+    /// List the kernels of this machine with their images: made by what, when, stale or not. Exits with 7 if there is something to do.
+    Status(StatusArgs),
     /// Show what this machine is, as far as an image depends on it.
     Host(HostArgs),
     /// Empty the cache.
@@ -194,6 +198,12 @@ pub struct Build {
     /// The directory for `--stop-after`.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub root: Option<PathBuf>,
+    /// Rebuild the images of all kernels of this host where they are.
+    #[arg(long, help_heading = "Output", conflicts_with_all = ["output", "kernel_version", "stop_after", "host_facts", "manifest"])]
+    pub all: bool,
+    /// Do nothing for an image that is what would be made now.
+    #[arg(long, help_heading = "Output", conflicts_with = "stop_after")]
+    pub if_stale: bool,
     /// How many threads to use [default: one a processor].
     #[arg(short = 'j', long, value_name = "N", help_heading = "Output")]
     pub threads: Option<usize>,
@@ -281,6 +291,23 @@ pub struct Profiles {
     /// With this feature switched on, too (may be repeated).
     #[arg(long, value_name = "FEATURE")]
     pub with: Vec<String>,
+}
+
+/// Options of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// The image.
+    pub image: PathBuf,
+    /// The machine that this file describes (`mkinitrd-pkg host --json`) instead of this host.
+    #[arg(long, value_name = "FILE")]
+    pub host_facts: Option<PathBuf>,
+}
+
+/// Options of `status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// Only these kernels.
+    pub kernels: Vec<String>,
 }
 
 /// Options of `host`.

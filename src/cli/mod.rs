@@ -2,6 +2,7 @@
 
 mod args;
 mod build;
+mod check;
 mod clean;
 mod diagnose;
 mod generate;
@@ -10,9 +11,11 @@ mod ls;
 mod plan;
 mod profiles;
 mod progress;
+mod rebuild;
 mod request;
 mod session;
 mod signals;
+mod status;
 mod style;
 mod unpack;
 
@@ -128,6 +131,8 @@ pub fn run() -> ExitCode {
         Command::Ls(args) => ls::run(args, &cli.global),
         Command::Unpack(args) => unpack::run(args, &cli.global),
         Command::Profiles(args) => profiles::run(args, &cli.global),
+        Command::Check(args) => check::run(args, &cli.global, &progress),
+        Command::Status(args) => status::run(args, &cli.global, &progress),
         Command::Host(args) => host::run(args, &cli.global),
         Command::Clean(args) => clean::run(args, &cli.global),
         Command::Generate(args) => generate::run(args),

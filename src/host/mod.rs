@@ -2,6 +2,7 @@
 
 pub mod apt;
 pub mod facts;
+pub mod kernels;
 pub mod probe;
 pub mod traits;
 

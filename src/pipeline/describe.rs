@@ -29,6 +29,14 @@ pub struct Facts<'a> {
     pub applied: &'a Applied,
 }
 
+/// What the host segment is made of.
+pub struct HostParts<'a> {
+    /// The machine's own configuration.
+    pub settings: &'a Tree,
+    /// That, with overlays and included files over it.
+    pub whole: &'a Tree,
+}
+
 /// Returns the figures of a plan in one line.
 pub fn plan_figures(plan: &Plan) -> String {
     let count = plan.packages.len();
@@ -49,20 +57,22 @@ pub fn reason(reason: &Reason) -> String {
 }
 
 /// Returns the manifest of an image.
-pub fn manifest(facts: &Facts<'_>, selected: Option<&(KernelVersion, Selected)>, host: &Tree) -> Manifest {
+pub fn manifest(facts: &Facts<'_>, selected: Option<&(KernelVersion, Selected)>, parts: &HostParts<'_>) -> Manifest {
     let profile = facts.request.profile;
     let mut features: Vec<String> = profile.with.iter().map(|item| item.text.clone()).collect();
     features.sort();
     Manifest {
         schema: manifest::SCHEMA,
-        generator: concat!("mkinitrd-pkg ", env!("CARGO_PKG_VERSION")).to_owned(),
+        generator: manifest::GENERATOR.to_owned(),
         target: manifest::Target {
             distro: profile.distro.clone(),
             release: profile.release.clone(),
             arch: profile.arch.clone(),
             kernel: selected.map(|(version, _)| version.to_string()),
+            image: profile.kind.as_str().to_owned(),
+            configuration: profile.digest(),
         },
-        signatures: if facts.request.verified { "checked" } else { "not checked (--no-verify)" },
+        signatures: if facts.request.verified { "checked" } else { "not checked (--no-verify)" }.to_owned(),
         repositories: facts.request.repositories.clone(),
         features,
         packages: facts.plan.packages.iter().map(package).collect(),
@@ -71,7 +81,7 @@ pub fn manifest(facts: &Facts<'_>, selected: Option<&(KernelVersion, Selected)>,
         missing_firmware: selected.map(|(_, selected)| selected.missing_firmware.clone()).unwrap_or_default(),
         rules: rules(facts),
         finalizers: finalizers(facts.applied),
-        included: included(host),
+        included: included(parts),
         notes: notes(facts),
         dropped: dropped(facts),
     }
@@ -127,11 +137,12 @@ fn finalizers(applied: &Applied) -> Vec<manifest::Finalizer> {
     applied.steps.iter().map(finalizer).collect()
 }
 
-fn included(host: &Tree) -> Vec<manifest::Included> {
-    let files = host.iter().filter(|(_, entry)| !matches!(entry.kind, crate::tree::Kind::Dir));
+fn included(parts: &HostParts<'_>) -> Vec<manifest::Included> {
+    let files = parts.whole.iter().filter(|(_, entry)| !matches!(entry.kind, crate::tree::Kind::Dir));
     let include = |(path, entry): (&crate::tree::TreePath, &crate::tree::Entry)| manifest::Included {
         path: path.to_string(),
         sha256: entry.content().map(|content| Sha256::of(content.bytes())),
+        setting: parts.settings.get(path).is_some_and(|setting| setting == entry),
     };
     files.map(include).collect()
 }

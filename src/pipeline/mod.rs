@@ -4,6 +4,7 @@ mod describe;
 mod error;
 mod kernel;
 mod overlay;
+pub mod standing;
 
 use std::path::PathBuf;
 
@@ -162,9 +163,8 @@ pub fn build(
 
     let epoch_s = request.epoch_s.unwrap_or_else(|| newest(&base.tree));
     let applied = finalize_tree(request, &mut base.tree, &pruned, epoch_s, reporter)?;
-    let mut host =
-        request.facts.map(|facts| settings::settings(request.profile, facts, reporter)).transpose()?.unwrap_or_default();
-    host = join(host, overlay::lay(request.overlays, request.includes)?)?;
+    let settings = settings_of(request.profile, request.facts, reporter)?;
+    let host = join(settings.clone(), overlay::lay(request.overlays, request.includes)?)?;
     let kernel = selected.as_ref().map(|(version, _)| version.to_string());
     let modules = selected.as_ref().map(|(_, selected)| selected.tree.clone()).unwrap_or_default();
     let whole = join(join(base.tree.clone(), modules)?, host.clone())?;
@@ -174,9 +174,18 @@ pub fn build(
     }
 
     let facts = describe::Facts { request, plan, unpacked: &base, rules: &rules, pruned: &pruned, applied: &applied };
-    let manifest = describe::manifest(&facts, selected.as_ref(), &host);
+    let parts = describe::HostParts { settings: &settings, whole: &host };
+    let manifest = describe::manifest(&facts, selected.as_ref(), &parts);
     let image = pack_image(request, base.tree, selected, host, &manifest, epoch_s, stores, reporter)?;
     Ok(Outcome::Image { image, manifest: Box::new(manifest), kernel })
+}
+
+/// Returns the machine's own configuration, for an image that holds one.
+fn settings_of(profile: &Profile, facts: Option<&Facts>, reporter: &dyn Reporter) -> Result<Tree, Error> {
+    match facts.filter(|_| profile.kind.is_of_a_host()) {
+        Some(facts) => Ok(settings::settings(profile, facts, reporter)?),
+        None => Ok(Tree::new()),
+    }
 }
 
 /// Tells whether a package is on the list itself, so that leaving it out would contradict whoever put it there.
