@@ -16,6 +16,15 @@ dmesg -n 1
 kill -s RTMIN+21 1
 say() { printf '%s %s\n' '@NONCE@' "$*"; }
 show() { systemctl show -p "$1" --value; }
+# The fifth byte of the variable is its value, behind four of attributes; the runtime's own word, not the kernel's reading of it.
+firmware() {
+    [ -d /sys/firmware/efi ] || { echo none; return; }
+    case $(od -An -tu1 -j4 -N1 /sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c | tr -d ' ') in
+    1) echo uefi with Secure Boot ;;
+    0) echo uefi ;;
+    *) echo uefi with an unreadable variable SecureBoot ;;
+    esac
+}
 journal() { journalctl -q --no-pager -o short-monotonic -D /run/log/journal "$@" "_BOOT_ID=$boot"; }
 boot=$(tr -d - </proc/sys/kernel/random/boot_id)
 echo
@@ -27,6 +36,7 @@ say switched_us $(show UserspaceTimestampMonotonic)
 say uptime_s $(cut -d' ' -f1 /proc/uptime)
 say state $(systemctl is-system-running)
 say modules $(wc -l </proc/modules)
+say firmware $(firmware)
 systemctl list-units --failed --plain --no-legend | while read -r unit line; do
     say failed "$unit: $(journal _SYSTEMD_UNIT="$unit" | tail -n 3 | sed 's/^[^:]*: //' | tr '\n' ';')"
 done

@@ -39,6 +39,28 @@ pub enum Change {
     AfterEarly,
 }
 
+/// What starts the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Firmware {
+    /// QEMU itself.
+    None,
+    /// UEFI, from an EFI system partition beside the root.
+    Uefi,
+    /// UEFI that starts only what is signed by the key that it knows.
+    SecureBoot,
+}
+
+impl Firmware {
+    /// Returns what the root says of the firmware.
+    pub fn as_said(self) -> &'static str {
+        match self {
+            Firmware::None => "none",
+            Firmware::Uefi => "uefi",
+            Firmware::SecureBoot => "uefi with Secure Boot",
+        }
+    }
+}
+
 /// One boot.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
@@ -58,6 +80,10 @@ pub struct Scenario {
     pub build: &'static [&'static str],
     /// What is done to the image.
     pub change: Change,
+    /// What starts the kernel; with UEFI, what is built is a unified kernel image that lies on the disk.
+    pub firmware: Firmware,
+    /// The unified kernel image is signed by the key that the firmware knows.
+    pub signed: bool,
     /// The kernel command line beside the console's.
     pub append: &'static str,
     /// Credentials, passed by SMBIOS.
@@ -95,10 +121,21 @@ const BASE: Scenario = Scenario {
     disk: Disk::Ext4,
     build: GENERIC,
     change: Change::None,
+    firmware: Firmware::None,
+    signed: false,
     append: BY_LABEL,
     credentials: &[],
     expect: PLAIN,
     twin: None,
+};
+
+/// Its command line is in the image.
+const UKI: Scenario = Scenario {
+    tier: Tier::Slow,
+    firmware: Firmware::Uefi,
+    append: "root=PARTLABEL=root",
+    expect: Expect::Boots { source: "/dev/vda2", fstype: "ext4" },
+    ..BASE
 };
 
 /// A compression that nothing else distinguishes from the plain boot.
@@ -188,6 +225,22 @@ pub const SCENARIOS: &[Scenario] = &[
         tier: Tier::Slow,
         change: Change::AfterEarly,
         ..BASE
+    },
+    Scenario { name: "uki-ovmf", shows: "UEFI starts a unified kernel image", twin: Some("uki-unsigned"), ..UKI },
+    Scenario {
+        name: "uki-secure-boot",
+        shows: "UEFI with Secure Boot starts a signed one",
+        firmware: Firmware::SecureBoot,
+        signed: true,
+        twin: Some("uki-unsigned"),
+        ..UKI
+    },
+    Scenario {
+        name: "uki-unsigned",
+        shows: "UEFI with Secure Boot, and nobody has signed",
+        firmware: Firmware::SecureBoot,
+        expect: Expect::Refuses { says: &["Access Denied"] },
+        ..UKI
     },
     compressed("compress-zstd", &["--generic", "--compress", "zstd:19"]),
     compressed("compress-xz", &["--generic", "--compress", "xz"]),
