@@ -6,11 +6,14 @@ mod build;
 mod cli;
 mod cpio;
 mod deb;
+mod debian_hooks;
 mod deliver;
 mod depmod;
 mod finalize;
 mod kernel_install;
 mod kernels;
+#[path = "../live/root.rs"]
+mod live;
 mod modules;
 mod parity;
 mod program;
