@@ -6,12 +6,15 @@ mod build;
 mod cli;
 mod cpio;
 mod deb;
+mod debian_hooks;
 mod deliver;
 mod depmod;
 mod finalize;
 mod guest;
 mod kernel_install;
 mod kernels;
+#[path = "../live/root.rs"]
+mod live;
 mod modules;
 mod parity;
 mod power;

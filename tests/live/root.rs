@@ -82,6 +82,26 @@ pub fn base() -> &'static Path {
     })
 }
 
+/// Returns the base with a layer over it that `make` makes once; it is kept in the test cache. Change the name when `make` changes.
+pub fn layer(name: &str, make: impl FnOnce(&LiveRoot)) -> PathBuf {
+    let dir = base().parent().expect("the base's directory").join(format!("layer-{name}"));
+    fs::create_dir_all(&dir).expect("the test cache");
+    let lock = fs::File::open(&dir).expect("the directory");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("a lock");
+    let upper = dir.join("upper");
+    if !dir.join("complete").exists() {
+        let root = LiveRoot::new();
+        make(&root);
+        run(namespaces(true).args(["rm", "-rf"]).arg(&upper), "util-linux");
+        fs::rename(root.dir.join("upper"), &upper).expect("keeping the layer");
+        fs::write(dir.join("complete"), "").expect("writing");
+    }
+    let mut both = upper.into_os_string();
+    both.push(":");
+    both.push(base());
+    PathBuf::from(both)
+}
+
 fn make(dir: &Path) {
     let root = dir.join("root");
     // What an interrupted run left may belong to users that only the namespace knows.
@@ -188,7 +208,7 @@ impl LiveRoot {
         Self::over(base())
     }
 
-    /// Returns a fresh copy of some other root.
+    /// Returns a fresh copy of some other root, as one that [`layer`] gives.
     pub fn over(lower: &Path) -> Self {
         let parent = cache().join("live-copies");
         fs::create_dir_all(&parent).expect("the test cache");
