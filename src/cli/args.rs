@@ -1,5 +1,6 @@
 //! The command line: what can be typed. The only door to clap.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -83,6 +84,12 @@ pub enum Command {
     Host(HostArgs),
     /// Empty the cache.
     Clean(Clean),
+    /// Make and check the image of a kernel for kernel-install(8), whose plugins start this.
+    #[command(hide = true)]
+    KernelInstall(KernelInstall),
+    /// Make, renew or remove images in /boot, with the options of Debian's update-initramfs(8).
+    #[command(hide = true)]
+    UpdateInitramfs(UpdateInitramfs),
     /// Generate man pages or shell completions.
     #[command(name = "_generate", hide = true)]
     Generate(Generate),
@@ -395,4 +402,49 @@ pub struct Generate {
     pub what: String,
     /// The directory to write to.
     pub dir: PathBuf,
+}
+
+/// Arguments of `kernel-install`, those of a plugin.
+#[derive(Debug, Clone, Args)]
+pub struct KernelInstall {
+    /// `add`, `verify` (what was installed by `add`) or `remove`.
+    pub verb: String,
+    /// The kernel version.
+    pub version: Option<OsString>,
+    /// The directory of its boot entry.
+    pub entry_directory: Option<PathBuf>,
+    /// The kernel's own file.
+    pub kernel_image: Option<PathBuf>,
+    /// Images that were given to kernel-install.
+    pub initrds: Vec<PathBuf>,
+}
+
+/// Options of `update-initramfs`.
+#[derive(Debug, Clone, Args)]
+#[group(id = "action", required = true, multiple = false, args = ["create", "update", "delete"])]
+pub struct UpdateInitramfs {
+    /// Make an image that is not there yet.
+    #[arg(short)]
+    pub create: bool,
+    /// Make an image anew [default: that of the newest kernel that has one].
+    #[arg(short)]
+    pub update: bool,
+    /// Remove an image.
+    #[arg(short)]
+    pub delete: bool,
+    /// The kernel version, or `all`.
+    #[arg(short, value_name = "VERSION")]
+    pub kernel: Option<String>,
+    /// The directory of the images.
+    #[arg(short, value_name = "DIR", default_value = "/boot")]
+    pub boot_directory: PathBuf,
+    /// Leave alone what is newer than this, in seconds since 1970.
+    #[arg(short, value_name = "SECONDS")]
+    pub since: Option<u64>,
+    /// For compatibility; without effect.
+    #[arg(short)]
+    pub take_over: bool,
+    /// A package's hook asks: leave the work to kernel-install where that is in charge.
+    #[arg(long, hide = true)]
+    pub hook: bool,
 }
