@@ -7,6 +7,7 @@ pub mod crypttab;
 pub mod elf;
 pub mod hwdb;
 pub mod ldcache;
+pub mod luks;
 pub mod modindex;
 pub mod module;
 pub mod newc;

@@ -28,7 +28,7 @@ impl Layer {
         let secret = match secrecy {
             Secrecy::Secret => true,
             Secrecy::Public => false,
-            Secrecy::AsOnDisk => found.file.secret || found.file.mode & 0o004 == 0,
+            Secrecy::AsOnDisk | Secrecy::Words(_) => found.file.secret || found.file.mode & 0o004 == 0,
         };
         // What a service without privileges reads must stay readable, whatever the umask of whoever runs this.
         self.put(path, path, found.bytes, if secret { 0o600 } else { 0o644 }, secret)
@@ -65,7 +65,7 @@ pub(super) fn find<'a>(facts: &'a Facts, path: &str, by: &str, bytes_max: u64) -
         let Some(file) = facts.file(&at) else { return Ok(None) };
         let bytes = match &file.content {
             FileContent::Text(text) => text.as_bytes().to_vec(),
-            FileContent::Base64(text) => base64::decode(text).ok_or_else(|| Error::Damaged { path: at.clone() })?,
+            FileContent::Base64(text) => base64::decode(text).map_err(|_| Error::Damaged { path: at.clone() })?,
             FileContent::Link(target) => {
                 at = format!("/{}", link_target(&at, target)?);
                 continue;
