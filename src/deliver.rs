@@ -80,19 +80,11 @@ impl Target {
     /// Returns the target for an image that holds secrets; fails if others could read it there. `allowed` accepts a file system that
     /// keeps no permissions, but never a mode that lets others in.
     pub fn for_secrets(mut self, mode: u32, allowed: bool, secrets: &[String], reporter: &dyn Reporter) -> Result<Self, Error> {
-        let secret = secrets.first().cloned().unwrap_or_default();
+        let Some(secret) = secrets.first().cloned() else { return Ok(self) };
         if mode & 0o077 != 0 {
             return Err(Error::Mode { path: self.path, mode, secret });
         }
-        if let Some(fstype) = exposure::exposed_by(&self.directory) {
-            if !allowed {
-                return Err(Error::Exposed { path: self.path, why: format!("{fstype} keeps no permissions"), secret });
-            }
-            let path = self.path.display();
-            let message =
-                format!("`{path}` holds the secret `{secret}`, and {fstype} keeps no permissions: whoever mounts it reads it");
-            reporter.event(&Event::Warning { stage: Stage::Deliver, message: &message });
-        }
+        check_exposure(&self.directory, &self.path, allowed, &secret, reporter)?;
         self.secret = Some(secret).filter(|_| !allowed);
         Ok(self)
     }
@@ -256,7 +248,8 @@ impl Diagnostic for Error {
                 "have the volume opened by a TPM (`systemd-cryptenroll --tpm2-device=auto DEVICE`), or seal the key with \
                  `systemd-creds encrypt`: then no secret has to be in the image"
                     .to_owned(),
-                "write to a file system that keeps permissions, or accept it with `--allow-exposed-secrets`".to_owned(),
+                "write to a file system that keeps permissions, or accept it with `--allow-exposed-secrets`, or `image.exposed-secrets = \"allow\"` in a drop-in"
+                    .to_owned(),
             ],
             Error::ReadBack { .. } | Error::Unsettled { .. } => {
                 vec!["look into the kernel log (`dmesg`) for errors of the disk".to_owned()]
@@ -284,6 +277,22 @@ fn parent(path: &Path) -> &Path {
         Some(parent) => parent,
         None => path,
     }
+}
+
+/// Refuses to put a secret on a file system that keeps no permissions, or warns if that is `allowed`. `path` is what would hold it.
+pub fn check_exposure(directory: &Path, path: &Path, allowed: bool, secret: &str, reporter: &dyn Reporter) -> Result<(), Error> {
+    let Some(fstype) = exposure::exposed_by(directory) else { return Ok(()) };
+    if !allowed {
+        return Err(Error::Exposed {
+            path: path.to_owned(),
+            why: format!("{fstype} keeps no permissions"),
+            secret: secret.to_owned(),
+        });
+    }
+    let path = path.display();
+    let message = format!("`{path}` holds the secret `{secret}`, and {fstype} keeps no permissions: whoever mounts it reads it");
+    reporter.event(&Event::Warning { stage: Stage::Deliver, message: &message });
+    Ok(())
 }
 
 /// Checks whether a file can be delivered to `path`, so that no work is done in vain.

@@ -52,10 +52,8 @@ pub fn one(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
                 Some(target) => target,
                 None => deliver::check_target(&default_name(args.format, made.kernel.as_deref()))?,
             };
-            let private = |target: deliver::Target| match made.manifest.secrets.as_slice() {
-                [] => Ok(target),
-                secrets => target.for_secrets(mode, args.allow_exposed_secrets, secrets, progress),
-            };
+            let allowed = args.allow_exposed_secrets || made.may_be_exposed;
+            let private = |target: deliver::Target| target.for_secrets(mode, allowed, &made.manifest.secrets, progress);
             let put = |target: &deliver::Target, image: &Image| {
                 deliver::deliver(target, image.size_bytes, mode, progress, |out| image.write_to(out))
             };

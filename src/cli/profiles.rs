@@ -94,7 +94,7 @@ fn lists(profile: &Profile) -> [(&'static str, &[Item]); 16] {
     ]
 }
 
-fn singles(profile: &Profile) -> [(&'static str, &Option<Item>); 9] {
+fn singles(profile: &Profile) -> [(&'static str, &Option<Item>); 10] {
     [
         ("distro.mirror", &profile.mirror),
         ("kernel.package", &profile.kernel_package),
@@ -105,6 +105,7 @@ fn singles(profile: &Profile) -> [(&'static str, &Option<Item>); 9] {
         ("uki.sign.tool", &profile.sign_tool),
         ("finalize.emergency", &profile.emergency),
         ("image.compress", &profile.compress),
+        ("image.exposed-secrets", &profile.exposed_secrets),
     ]
 }
 

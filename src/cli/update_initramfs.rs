@@ -129,7 +129,8 @@ fn make(args: &UpdateInitramfs, version: &KernelVersion, global: &Global, progre
         return Ok(());
     }
     let kernel = charge::kernel_image(Path::new("/boot"), version);
-    if let Some(kernel) = kernel.filter(|kernel| args.boot_directory == Path::new("/boot") && charge::is_with_kernel_install(version, kernel))
+    if let Some(kernel) =
+        kernel.filter(|kernel| args.boot_directory == Path::new("/boot") && charge::is_with_kernel_install(version, kernel))
     {
         if args.hook {
             let message = format!("kernel-install makes the image of kernel {version}");
@@ -143,7 +144,8 @@ fn make(args: &UpdateInitramfs, version: &KernelVersion, global: &Global, progre
     let target = deliver::check_target(&path)?;
     initrd::check_modules(version)?;
     let made = initrd::make(&initrd::options(version), global, progress)?;
-    deliver::deliver(&target, made.size_bytes, kernel_install::MODE, progress, |out| made.write_to(out))?;
+    let target = target.for_secrets(kernel_install::MODE, made.may_be_exposed, &made.manifest.secrets, progress)?;
+    deliver::deliver(&target, made.image.size_bytes, kernel_install::MODE, progress, |out| made.image.write_to(out))?;
     if Path::new(HOOKS).is_dir() {
         let mut hooks = Command::new("run-parts");
         hooks.arg(format!("--arg={version}")).arg(format!("--arg={}", path.display())).arg(HOOKS);
@@ -158,7 +160,11 @@ fn is_newer(path: &Path, since_s: u64) -> bool {
     changed.zip(since).is_some_and(|(changed, since)| changed > since)
 }
 
-fn finished(program: &'static str, version: &KernelVersion, status: std::io::Result<std::process::ExitStatus>) -> Result<(), Failure> {
+fn finished(
+    program: &'static str,
+    version: &KernelVersion,
+    status: std::io::Result<std::process::ExitStatus>,
+) -> Result<(), Failure> {
     let how = match status {
         Ok(status) if status.success() => return Ok(()),
         Ok(status) => status.to_string(),

@@ -83,6 +83,8 @@ pub struct Profile {
     pub emergency: Option<Item>,
     /// Compression of the base segment.
     pub compress: Option<Item>,
+    /// Whether an image with secrets may be where others can read it: `allow`; refused otherwise.
+    pub exposed_secrets: Option<Item>,
     /// The files that were merged, in order.
     pub layers: Vec<String>,
     /// Things the user should know: a removal that removed nothing.
@@ -270,6 +272,7 @@ fn apply(profile: &mut Profile, body: Body) {
         (&mut profile.sign_tool, body.sign_tool),
         (&mut profile.emergency, body.emergency),
         (&mut profile.compress, body.compress),
+        (&mut profile.exposed_secrets, body.exposed_secrets),
     ] {
         if value.is_some() {
             *slot = value;

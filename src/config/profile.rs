@@ -113,6 +113,8 @@ pub struct Body {
     pub emergency: Option<Item>,
     /// How the base segment is compressed.
     pub compress: Option<Item>,
+    /// Whether an image with secrets may be where others can read it: `refuse` or `allow`.
+    pub exposed_secrets: Option<Item>,
 }
 
 /// A package that must never enter.
@@ -225,6 +227,14 @@ fn read_when(mut table: Table) -> Result<When, DocumentError> {
     Ok(when)
 }
 
+fn checked_exposure(item: Item) -> Result<Item, DocumentError> {
+    if ["refuse", "allow"].contains(&item.text.as_str()) {
+        return Ok(item);
+    }
+    let reason = "an image with secrets where others can read it is either something to `refuse` or to `allow`".to_owned();
+    Err(DocumentError::Value { key: "image.exposed-secrets".to_owned(), value: item.text, reason, source_at: item.source })
+}
+
 fn checked_kinds(kinds: Vec<Item>) -> Result<Vec<Item>, DocumentError> {
     match kinds.iter().find(|item| ImageKind::ALL.iter().all(|kind| kind.as_str() != item.text)) {
         None => Ok(kinds),
@@ -300,6 +310,7 @@ fn read_body(table: &mut Table) -> Result<Body, DocumentError> {
 
     let mut image = table.table("image")?;
     body.compress = image.text("compress")?;
+    body.exposed_secrets = image.text("exposed-secrets")?.map(checked_exposure).transpose()?;
     image.finish()?;
     Ok(body)
 }

@@ -46,6 +46,39 @@ pub enum Key<'a> {
     Word(&'a str),
 }
 
+/// A file that an entry names, and which is on the same file system as crypttab.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The absolute path.
+    pub path: String,
+    /// What it is.
+    pub what: What,
+    /// The entry does without it.
+    pub optional: bool,
+}
+
+/// What a named file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A key.
+    Key,
+    /// A detached header.
+    Header,
+    /// A policy of a TPM: signed or sealed.
+    Policy,
+}
+
+impl What {
+    /// Returns the word for messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            What::Key => "key",
+            What::Header => "header",
+            What::Policy => "policy",
+        }
+    }
+}
+
 /// What systemd does with an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
@@ -58,6 +91,12 @@ pub enum Meaning {
     /// Nobody here knows it.
     Unknown,
 }
+
+/// Options that name a file.
+const NAMING: [(&str, What); 4] =
+    [("header", What::Header), ("tcrypt-keyfile", What::Key), ("tpm2-signature", What::Policy), ("tpm2-pcrlock", What::Policy)];
+/// Directories that are made anew at each boot.
+const MADE_AT_BOOT: [&str; 4] = ["/dev/", "/proc/", "/run/", "/sys/"];
 
 /// Options that stand alone.
 pub const FLAGS: &[&str] = &[
@@ -210,6 +249,39 @@ impl Entry {
     pub fn key(&self) -> Key<'_> {
         let Some(text) = self.key.as_deref().filter(|text| !matches!(*text, "-" | "none")) else { return Key::Unsaid };
         place(text)
+    }
+
+    /// Returns the files that it names, as far as they lie where crypttab does.
+    pub fn files(&self) -> Vec<Named> {
+        let named = |path: &str, what| Named { path: path.to_owned(), what, optional: false };
+        let mut files = Vec::new();
+        match self.key() {
+            Key::Unsaid => {
+                let path = format!("/etc/cryptsetup-keys.d/{}.key", self.name);
+                files.push(Named { path, what: What::Key, optional: true });
+            }
+            Key::File(path) => files.push(named(path, What::Key)),
+            _ => {}
+        }
+        for (option, what) in NAMING {
+            let paths = self.values(option).filter_map(|value| match place(value) {
+                Key::File(path) => Some(path),
+                _ => None,
+            });
+            files.extend(paths.map(|path| named(path, what)));
+        }
+        files.retain(|file| !MADE_AT_BOOT.iter().any(|directory| file.path.starts_with(directory)));
+        files
+    }
+
+    /// Returns a key or a header that is named by something else than an absolute path or a device, as systemd does not understand it.
+    pub fn misnamed(&self) -> Option<(What, &str)> {
+        let options = NAMING.iter().flat_map(|(option, what)| self.values(option).map(|value| (*what, place(value))));
+        let mut places = std::iter::once((What::Key, self.key())).chain(options);
+        places.find_map(|(what, place)| match place {
+            Key::Word(text) => Some((what, text)),
+            _ => None,
+        })
     }
 
     /// Returns the line for systemd.

@@ -37,11 +37,8 @@ pub fn traits(facts: &Facts) -> BTreeSet<String> {
         of_block(block, &mut words);
     }
     of_crypttab(facts, &mut words);
-    let of_machine = [(facts.tpm2, "tpm2"), (facts.efi, "efi")];
+    let of_machine = [(facts.tpm2, "tpm2"), (facts.efi, "efi"), (!keyboard(facts).is_plain(), "keymap")];
     words.extend(of_machine.iter().filter(|(has, _)| *has).map(|(_, word)| (*word).to_owned()));
-    if !keyboard(facts).is_plain() {
-        words.insert("keymap".to_owned());
-    }
     words
 }
 

@@ -87,6 +87,8 @@ pub struct Made {
     pub fallback: Option<Fallback>,
     /// The unified kernel image around it, if one is wanted.
     pub unified: Option<Vec<u8>>,
+    /// The configuration accepts secrets where others can read them.
+    pub may_be_exposed: bool,
 }
 
 /// A second image, with modules for any machine.
@@ -239,7 +241,8 @@ pub fn build(
         }
         None => None,
     };
-    Ok(Outcome::Image(Box::new(Made { image, manifest, kernel, fallback, unified })))
+    let may_be_exposed = request.profile.exposed_secrets.as_ref().is_some_and(|item| item.text == "allow");
+    Ok(Outcome::Image(Box::new(Made { image, manifest, kernel, fallback, unified, may_be_exposed })))
 }
 
 /// Returns the machine's own configuration, for an image that holds one.

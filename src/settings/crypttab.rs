@@ -7,25 +7,19 @@ use std::collections::BTreeMap;
 
 use super::layer::{self, Layer};
 use super::{Ask, Error};
-use crate::format::crypttab::{self, Entry, Key, Meaning, NoEntry};
+use crate::base::limit;
+use crate::format::crypttab::{self, Entry, Meaning, Named, NoEntry, What};
 use crate::host::declared::Secrecy;
 use crate::host::facts::{BlockKind, Facts, Role, Volume};
 
 const PATH: &str = "/etc/crypttab";
-/// What systemd reads of a key file at most (`CRYPT_KEYFILE_MAX` of libcryptsetup is the same).
-const KEY_BYTES_MAX: u64 = 8 << 20;
-/// A detached header: 16 MiB unless somebody wanted more.
-const HEADER_BYTES_MAX: u64 = 64 << 20;
-const TEXT_BYTES_MAX: u64 = 1 << 20;
-/// Directories that are there anew at each boot: what an entry names in them is not the image's to bring.
-const MADE_AT_BOOT: [&str; 4] = ["/dev/", "/proc/", "/run/", "/sys/"];
 /// Options that only work with the libraries of a feature.
 const TOKENS: [(&str, &str); 3] = [("tpm2-device", "tpm2"), ("fido2-device", "fido2"), ("pkcs11-uri", "pkcs11")];
 
 /// Lays the entries that are needed.
 pub(super) fn lay(ask: &Ask<'_>, layer: &mut Layer) -> Result<(), Error> {
     let under = mappings(ask.facts);
-    let text = layer::find(ask.facts, PATH, "the image", TEXT_BYTES_MAX)?.map(|found| found.bytes).unwrap_or_default();
+    let text = text(ask, under.values().next().copied())?;
     let mut lines = String::new();
     let mut named = Vec::new();
     for entry in crypttab::parse(&String::from_utf8_lossy(&text)) {
@@ -59,6 +53,16 @@ pub(super) fn lay(ask: &Ask<'_>, layer: &mut Layer) -> Result<(), Error> {
         layer.put(PATH, PATH, lines.into_bytes(), 0o644, false)?;
     }
     Ok(())
+}
+
+/// Returns the file. One that cannot be read matters if it would say how to open what a volume lies on.
+fn text(ask: &Ask<'_>, volume: Option<&Volume>) -> Result<Vec<u8>, Error> {
+    let by = volume.map_or_else(|| "the image".to_owned(), shown);
+    match layer::find(ask.facts, PATH, &by, limit::TEXT_BYTES_MAX) {
+        Ok(found) => Ok(found.map(|found| found.bytes).unwrap_or_default()),
+        Err(Error::Unread { .. }) if volume.is_none() => Ok(Vec::new()),
+        Err(err) => Err(err),
+    }
 }
 
 /// Returns the mappings that have to be opened, by their names, each with a volume that needs it.
@@ -129,66 +133,28 @@ fn translated(ask: &Ask<'_>, mut entry: Entry) -> Result<Entry, Error> {
 
 /// Lays the files that an entry names.
 fn bring(ask: &Ask<'_>, layer: &mut Layer, entry: &Entry) -> Result<(), Error> {
-    match entry.key() {
-        Key::Unsaid => {
-            let path = format!("/etc/cryptsetup-keys.d/{}.key", entry.name);
-            if ask.facts.file(&path).is_some() {
-                bring_file(ask, layer, entry, &path, KEY_BYTES_MAX, Secrecy::Secret)?;
+    if let Some((what, text)) = entry.misnamed() {
+        return Err(Error::NoPath { entry: entry.name.clone(), what: what.name(), text: text.to_owned(), line: entry.line });
+    }
+    let by = format!("the entry `{}` in {PATH}:{}", entry.name, entry.line);
+    for Named { path, what, optional } in entry.files() {
+        let bytes_max = if what == What::Header { limit::LUKS_HEADER_BYTES_MAX } else { limit::KEY_BYTES_MAX };
+        let Some(found) = layer::find(ask.facts, &path, &by, bytes_max)? else {
+            // A key by the entry's name that is a link to nothing is wanted all the same.
+            if optional && ask.facts.file(&path).is_none() {
+                continue;
             }
+            return Err(Error::Missing { path, by });
+        };
+        // Policies of a TPM are signed or sealed: others may read them.
+        let secrecy = if what == What::Policy { Secrecy::AsOnDisk } else { Secrecy::Secret };
+        if secrecy == Secrecy::Secret && found.file.mode & 0o077 != 0 {
+            let (path, mode) = (&found.file.path, found.file.mode & 0o7777);
+            ask.warn(&format!(
+                "others may read or write the key `{path}` on this machine (mode {mode:04o}): `chmod 0600 {path}`"
+            ));
         }
-        key => bring_place(ask, layer, entry, &key, "key", KEY_BYTES_MAX)?,
-    }
-    for header in entry.values("header") {
-        bring_place(ask, layer, entry, &crypttab::place(header), "header", HEADER_BYTES_MAX)?;
-    }
-    for path in entry.values("tcrypt-keyfile") {
-        bring_place(ask, layer, entry, &crypttab::place(path), "key", KEY_BYTES_MAX)?;
-    }
-    // Policies of a TPM are signed or sealed: others may read them.
-    for path in ["tpm2-signature", "tpm2-pcrlock"].iter().flat_map(|name| entry.values(name)).filter(|path| is_ours(path)) {
-        bring_file(ask, layer, entry, path, KEY_BYTES_MAX, Secrecy::AsOnDisk)?;
+        layer.lay(&path, found, secrecy)?;
     }
     Ok(())
-}
-
-fn is_ours(path: &str) -> bool {
-    !MADE_AT_BOOT.iter().any(|directory| path.starts_with(directory))
-}
-
-fn bring_place(
-    ask: &Ask<'_>,
-    layer: &mut Layer,
-    entry: &Entry,
-    place: &Key<'_>,
-    what: &'static str,
-    bytes_max: u64,
-) -> Result<(), Error> {
-    match place {
-        Key::File(path) if is_ours(path) => bring_file(ask, layer, entry, path, bytes_max, Secrecy::Secret),
-        Key::File(_) | Key::Device(_) | Key::Elsewhere { .. } | Key::Unsaid => Ok(()),
-        Key::Word(text) => Err(Error::NoPath { entry: entry.name.clone(), what, text: (*text).to_owned(), line: entry.line }),
-    }
-}
-
-fn bring_file(
-    ask: &Ask<'_>,
-    layer: &mut Layer,
-    entry: &Entry,
-    path: &str,
-    bytes_max: u64,
-    secrecy: Secrecy,
-) -> Result<(), Error> {
-    let by = format!("the entry `{}` in {PATH}:{}", entry.name, entry.line);
-    let Some(found) = layer::find(ask.facts, path, &by, bytes_max)? else {
-        return Err(Error::Missing { path: path.to_owned(), by });
-    };
-    if secrecy == Secrecy::Secret && found.file.mode & 0o077 != 0 {
-        let path = &found.file.path;
-        let message = format!(
-            "others may read or write the key `{path}` on this machine (mode {:04o}): `chmod 0600 {path}`",
-            found.file.mode & 0o7777
-        );
-        ask.warn(&message);
-    }
-    layer.lay(path, found, secrecy)
 }

@@ -4,6 +4,7 @@ use super::layer::{self, Layer};
 use super::{Ask, Error};
 use crate::base::limit;
 use crate::host::declared::{self, Need};
+use crate::host::facts::FileContent;
 
 /// Lays what the list and the features ask for.
 pub(super) fn lay(ask: &Ask<'_>, layer: &mut Layer) -> Result<(), Error> {
@@ -17,11 +18,20 @@ pub(super) fn lay(ask: &Ask<'_>, layer: &mut Layer) -> Result<(), Error> {
         if !wanted || is_laid_elsewhere(&file.path) {
             continue;
         }
+        // A mask: without it the package's file of that name would count.
+        if matches!(&file.content, FileContent::Link(target) if target == "/dev/null") {
+            layer.link(&file.path, "/dev/null", &file.path)?;
+            continue;
+        }
+        // Whoever looked at the machine was told what will be missing.
+        if matches!(file.content, FileContent::Unread(_)) {
+            continue;
+        }
         let Some(found) = layer::find(ask.facts, &file.path, declared.why, limit::TEXT_BYTES_MAX)? else {
             ask.tell(&format!("`{}` is a link to a file that may not enter, or to none", file.path));
             continue;
         };
-        if says_something(&found.bytes) {
+        if declared::says_something(&found.bytes) {
             layer.lay(&file.path, found, declared.secrecy)?;
         }
     }
@@ -31,32 +41,4 @@ pub(super) fn lay(ask: &Ask<'_>, layer: &mut Layer) -> Result<(), Error> {
 /// Of crypttab and maps not the whole enters.
 fn is_laid_elsewhere(path: &str) -> bool {
     path == "/etc/crypttab" || path.starts_with("/etc/console-setup/") || path.starts_with("/usr/")
-}
-
-/// Tells whether a file has more than comments, blank lines and the braces of empty sections: distributions ship many that do not.
-fn says_something(bytes: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(bytes) else { return true };
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
-    lines.into_iter().any(|line| line != "}" && !line.ends_with('{'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::says_something;
-
-    #[test]
-    fn files_of_comments_say_nothing() {
-        let table = [
-            ("", false),
-            ("# options foo bar=1\n\n  ; x\n", false),
-            ("config {\n\t# checks = 1\n}\ndevices {\n}\n", false),
-            ("devices {\n\tuse_devicesfile = 1\n}\n", true),
-            ("blacklist pcspkr\n", true),
-            ("\u{0}", true),
-        ];
-        for (text, expected) in table {
-            assert_eq!(says_something(text.as_bytes()), expected, "{text:?}");
-        }
-        assert!(says_something(&[0xff, 0x23]));
-    }
 }

@@ -8,6 +8,7 @@ use super::layer::{self, Layer};
 use super::{Ask, Error};
 use crate::base::limit;
 use crate::format::compress::{Format, decode};
+use crate::host::facts::FileContent;
 use crate::host::keyboard::{Keyboard, keyboard};
 
 const MAP: &str = "/etc/mkinitrd-pkg/keymap.map";
@@ -96,6 +97,9 @@ fn cached(ask: &Ask<'_>, layer: &mut Layer) -> Result<Option<String>, Error> {
 
 /// Returns a map as text: `loadkeys` would call `gzip`, which no image has.
 fn text(ask: &Ask<'_>, path: &str) -> Result<Option<Vec<u8>>, Error> {
+    if ask.facts.file(path).is_some_and(|file| matches!(file.content, FileContent::Unread(_))) {
+        return Ok(None);
+    }
     let Some(found) = layer::find(ask.facts, path, "the keyboard", limit::TEXT_BYTES_MAX)? else { return Ok(None) };
     match Format::sniff(&found.bytes) {
         Format::None => Ok(Some(found.bytes)),

@@ -28,7 +28,7 @@ impl Layer {
         let secret = match secrecy {
             Secrecy::Secret => true,
             Secrecy::Public => false,
-            Secrecy::AsOnDisk => found.file.secret || found.file.mode & 0o004 == 0,
+            Secrecy::AsOnDisk | Secrecy::Words(_) => found.file.secret || found.file.mode & 0o004 == 0,
         };
         // What a service without privileges reads must stay readable, whatever the umask of whoever runs this.
         self.put(path, path, found.bytes, if secret { 0o600 } else { 0o644 }, secret)

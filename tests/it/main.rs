@@ -13,9 +13,9 @@ mod finalize;
 mod guest;
 mod kernel_install;
 mod kernels;
-mod machines;
 #[path = "../live/root.rs"]
 mod live;
+mod machines;
 mod modules;
 mod parity;
 mod power;

@@ -15,6 +15,7 @@ use mkinitrd_pkg::deliver;
 use mkinitrd_pkg::format::crypttab;
 use mkinitrd_pkg::host::declared::{DECLARED, is_never};
 use mkinitrd_pkg::host::facts::Facts;
+use mkinitrd_pkg::host::probe;
 use mkinitrd_pkg::host::traits::traits;
 use mkinitrd_pkg::report::{Event, Reporter, Silent};
 use mkinitrd_pkg::settings::{self, Error, Settings};
@@ -549,6 +550,81 @@ fn g06_nothing_else_of_the_host_enters() {
     assert_eq!(included, ["/etc/crypttab", "/etc/keys/root.key", "/etc/modprobe.d/x.conf"]);
     assert!(!manifest.to_string().contains(KEY) && !manifest.to_string().contains("honey-pot"));
     assert!(honey.iter().filter(|(path, _)| is_never(path)).count() >= 10);
+}
+
+/// A root directory of a host with traps, and with what the two entries of its crypttab that are marked need.
+fn host_tree(dir: &Path) -> Vec<(&'static str, String)> {
+    let write = |path: &str, text: &str, mode: u32| {
+        let path = dir.join(path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(&path, text).expect("writing");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
+    };
+    // The list names two of them: how the root is reached, and how a target is logged in to.
+    let honey: Vec<_> =
+        honey().into_iter().filter(|(path, _)| !["/etc/fstab", "/etc/iscsi/iscsid.conf"].contains(path)).collect();
+    honey.iter().for_each(|(path, text)| write(path, text, 0o600));
+    write("/etc/os-release", "ID=debian\nVERSION_CODENAME=trixie\n", 0o644);
+    write("/etc/keys/root.key", KEY, 0o400);
+    write("/etc/cryptsetup-keys.d/data.key", KEY, 0o400);
+    write("/etc/modprobe.d/x.conf", "options nvme x=1\n", 0o644);
+    let table =
+        "root UUID=1 /etc/keys/root.key luks,x-initrd.attach\ndata UUID=2 - initramfs\nother UUID=3 /etc/keys/other.key luks\n";
+    write("/etc/crypttab", table, 0o644);
+    honey
+}
+
+#[test]
+fn g06_nothing_else_of_the_host_is_even_looked_at() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    host_tree(dir.path());
+    // A link of a declared name that leads to a trap.
+    std::os::unix::fs::symlink("../shadow", dir.path().join("etc/modprobe.d/trap.conf")).expect("a link");
+    let facts = probe::probe(dir.path()).expect("facts");
+    let text = serde_json::to_string(&facts).expect("JSON");
+    assert!(!text.contains("honey-pot"), "{text}");
+    let paths: Vec<&str> = facts.files.iter().map(|file| file.path.as_str()).collect();
+    let (trap, plain) = ("/etc/modprobe.d/trap.conf", "/etc/modprobe.d/x.conf");
+    assert_eq!(paths, ["/etc/crypttab", "/etc/cryptsetup-keys.d/data.key", "/etc/keys/root.key", trap, plain]);
+    let secret: Vec<bool> = facts.files.iter().map(|file| file.secret).collect();
+    assert_eq!(secret, [false, true, true, false, false]);
+}
+
+#[test]
+fn g02_a_key_that_is_no_plain_file_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    host_tree(dir.path());
+    let key = dir.path().join("etc/keys/root.key");
+    let outcome = || {
+        let mut facts = serde_json::to_value(probe::probe(dir.path()).expect("facts")).expect("JSON");
+        facts["machine"] = json!("x86_64");
+        facts["view"] = json!({"kind": "machine"});
+        told(facts)
+    };
+    let (settings, _) = outcome();
+    assert_eq!(secrets(&settings.expect("a plain file")), ["/etc/cryptsetup-keys.d/data.key", "/etc/keys/root.key"]);
+
+    fs::remove_file(&key).expect("removing");
+    ran(Command::new("mkfifo").arg(&key)).good();
+    assert!(outcome().0.expect_err("a fifo").to_string().contains("not a regular file"));
+
+    fs::remove_file(&key).expect("removing");
+    fs::File::create(&key).and_then(|file| file.set_len(1 << 30)).expect("a large file");
+    let started = std::time::Instant::now();
+    assert!(outcome().0.expect_err("a gigabyte").to_string().contains("larger than"));
+    assert!(started.elapsed().as_secs() < 10, "the whole file was read");
+
+    fs::remove_file(&key).expect("removing");
+    std::os::unix::fs::symlink("/root/real.key", &key).expect("a link");
+    assert!(outcome().0.expect_err("a dangling link").to_string().contains("/root/real.key"));
+    fs::create_dir_all(dir.path().join("root")).expect("a directory");
+    fs::write(dir.path().join("root/real.key"), KEY).expect("writing");
+    fs::set_permissions(dir.path().join("root/real.key"), fs::Permissions::from_mode(0o400)).expect("a mode");
+    assert_eq!(files(&outcome().0.expect("a link inside"))["/etc/keys/root.key"], (KEY.to_owned(), 0o600));
+
+    fs::remove_file(&key).expect("removing");
+    std::os::unix::fs::symlink("/etc/shadow", &key).expect("a link");
+    assert!(outcome().0.is_err(), "a link to a file that never enters");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The tables that say what is mounted and opened: `/proc/self/mountinfo`, fstab, crypttab. Text in, lines out.
 
+use crate::format::crypttab;
+
 /// A mount, as `/proc/self/mountinfo` has it (proc_pid_mountinfo(5)).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mount {
@@ -86,31 +88,30 @@ pub fn fstab(text: &str) -> Vec<Entry> {
     data_lines(text).filter_map(line).collect()
 }
 
-/// A line of crypttab(5).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// An entry of crypttab, with what the probe asks of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Locked {
     /// The name of what it becomes below `/dev/mapper`.
     pub name: String,
     /// What is to be opened.
     pub source: String,
-    /// The key file; nothing where a passphrase is asked for or the place by the entry's name is looked into.
+    /// The key field; nothing where a passphrase is asked for or the place by the entry's name is looked into.
     pub key: Option<String>,
     /// Options.
     pub options: String,
+    /// The entry itself.
+    pub entry: crypttab::Entry,
 }
 
 impl Locked {
     /// Returns the value of an option, empty for one without.
-    pub fn option(&self, name: &str) -> Option<&str> {
-        self.options.split(',').find_map(|word| match word.split_once('=') {
-            Some((found, value)) => (found == name).then_some(value),
-            None => (word == name).then_some(""),
-        })
+    pub fn option<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        self.entry.values(name).next().or_else(|| self.entry.has(name).then_some(""))
     }
 
     /// Tells whether it is opened in the initrd because it is marked so.
     pub fn is_marked(&self) -> bool {
-        self.option("x-initrd.attach").is_some()
+        self.entry.is_marked()
     }
 
     /// Tells whether it gets another key with each boot, so that nothing on it outlives one.
@@ -120,20 +121,16 @@ impl Locked {
     }
 }
 
-/// Reads crypttab.
+/// Reads crypttab; lines that systemd ignores are passed over.
 pub fn crypttab(text: &str) -> Vec<Locked> {
-    let line = |line: &str| {
-        let mut words = line.split_ascii_whitespace();
-        let (name, source) = (words.next()?, words.next()?);
-        let key = words.next().filter(|word| !["-", "none"].contains(word)).map(str::to_owned);
-        Some(Locked {
-            name: name.to_owned(),
-            source: unquoted(source),
-            key,
-            options: words.next().filter(|word| *word != "-").unwrap_or_default().to_owned(),
-        })
+    let locked = |entry: crypttab::Entry| Locked {
+        name: entry.name.clone(),
+        source: unquoted(&entry.device),
+        key: entry.key.clone().filter(|word| !["-", "none"].contains(&word.as_str())),
+        options: entry.options.join(","),
+        entry,
     };
-    data_lines(text).filter_map(line).collect()
+    crypttab::parse(text).into_iter().flatten().map(locked).collect()
 }
 
 fn data_lines(text: &str) -> impl Iterator<Item = &str> {
