@@ -224,7 +224,7 @@ impl Diagnostic for Error {
 
     fn hints(&self) -> Vec<String> {
         match self {
-            Error::Target { .. } => vec!["name another file with `-o FILE`, or `-o -` for standard output".to_owned()],
+            Error::Target { .. } => vec!["name another file with `--output FILE`".to_owned()],
             Error::Space { path, needed_bytes, free_bytes, .. } => {
                 let missing = Size(needed_bytes.saturating_sub(*free_bytes));
                 vec![format!("free {missing} in `{}`: the old image stays until the new one is complete", parent(path).display())]

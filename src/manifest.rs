@@ -4,15 +4,18 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Sha256;
 
 /// The version of the manifest's form; raised when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;
 
+/// This program and its version, as images name it.
+pub const GENERATOR: &str = concat!("mkinitrd-pkg ", env!("CARGO_PKG_VERSION"));
+
 /// Everything about one image.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -21,13 +24,15 @@ pub struct Manifest {
     /// What was built.
     pub target: Target,
     /// `checked`, or `not checked (--no-verify)`.
-    pub signatures: &'static str,
+    pub signatures: String,
     /// Repositories that were read, with the keys that vouch for them.
     pub repositories: Vec<Repository>,
     /// Features that were on.
     pub features: Vec<String>,
     /// Packages in the order in which they were merged.
     pub packages: Vec<Package>,
+    /// Files and links of packages and finalizers, by path.
+    pub files: BTreeMap<String, File>,
     /// Kernel modules by name.
     pub modules: BTreeMap<String, Module>,
     /// Firmware files.
@@ -41,17 +46,17 @@ pub struct Manifest {
     /// Files of the machine, of the configuration or `--include`: all that comes from no package.
     pub included: Vec<Included>,
     /// Paths of files that others must not read, nothing of what they hold. An image with any has the mode 0600 wherever it goes.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
     /// Things that were noticed: file capabilities that newc cannot hold, set-id bits that were dropped.
     pub notes: Vec<String>,
     /// What was left out, by path; only in the manifest beside the image.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<Dropped>,
 }
 
 /// What was built.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Target {
     /// Distribution.
     pub distro: String,
@@ -61,10 +66,14 @@ pub struct Target {
     pub arch: String,
     /// Kernel version.
     pub kernel: Option<String>,
+    /// For whom it is: `host`, `generic`, `full`.
+    pub image: String,
+    /// A digest of the merged configuration, by which a later change is noticed.
+    pub configuration: Sha256,
 }
 
 /// A repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repository {
     /// As packages name it.
     pub name: String,
@@ -75,7 +84,7 @@ pub struct Repository {
 }
 
 /// A package.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Package {
     /// Name.
     pub name: String,
@@ -89,22 +98,41 @@ pub struct Package {
     pub sha256: Sha256,
     /// Why it is in the plan.
     pub reason: String,
+    /// The package that brought it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// In the plan, but not unpacked.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub omitted: bool,
 }
 
+/// A file or link of the base.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct File {
+    /// The package that ships it, or the finalizer that made it.
+    pub from: String,
+    /// The rule that keeps it, by its place in `rules`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<usize>,
+    /// The path of what needs it, and how: `runs`, `needs the library`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needed: Option<(String, String)>,
+}
+
 /// A kernel module.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Module {
     /// Its file.
     pub path: String,
     /// Why it is there.
     pub reason: String,
+    /// The module that brought it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// A rule.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Rule {
     /// Its text.
     pub rule: String,
@@ -115,7 +143,7 @@ pub struct Rule {
 }
 
 /// A finalizer.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Finalizer {
     /// Its name.
     pub name: String,
@@ -126,16 +154,19 @@ pub struct Finalizer {
 }
 
 /// A file of the configuration.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Included {
     /// Where it is in the image.
     pub path: String,
     /// Its digest if it is a regular file and no secret: a digest would be enough to guess a passphrase by.
     pub sha256: Option<Sha256>,
+    /// It is of the machine's own configuration, and not of an overlay or `--include`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub setting: bool,
 }
 
 /// A path that is not in the image.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Dropped {
     /// The path.
     pub path: String,
@@ -145,7 +176,31 @@ pub struct Dropped {
     pub rule: String,
 }
 
+/// A manifest cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is no manifest.
+    #[error("its manifest cannot be understood")]
+    Json(#[from] serde_json::Error),
+    /// It is of another version of this program.
+    #[error("its manifest has the form {0}, and this version reads {SCHEMA}")]
+    Schema(u32),
+}
+
 impl Manifest {
+    /// Reads a manifest.
+    pub fn parse(json: &[u8]) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct Head {
+            schema: u32,
+        }
+        let head: Head = serde_json::from_slice(json)?;
+        match head.schema {
+            SCHEMA => Ok(serde_json::from_slice(json)?),
+            other => Err(Error::Schema(other)),
+        }
+    }
+
     /// Returns the manifest as it stands in the image: JSON with an end of line.
     pub fn to_json(&self) -> Vec<u8> {
         let mut json = serde_json::to_vec_pretty(self).expect("invariant: a manifest is plain data");

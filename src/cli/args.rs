@@ -67,10 +67,18 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// List what is in an image, whoever made it.
     Ls(Ls),
+    /// Tell why something is in an image: a path, a package, a kernel module.
+    Why(Why),
+    /// Show what differs between two images: packages, modules, files.
+    Diff(Diff),
     /// Unpack an image into a directory that is absent or empty.
     Unpack(Unpack),
     /// List the profiles, or show one fully merged with the origin of every value.
     Profiles(Profiles),
+    /// Tell whether an image would boot this machine, and whether it is what would be made now.
+    Check(CheckArgs),
+    /// List the kernels of this machine with their images: made by what, when, stale or not. Exits with 7 if there is something to do.
+    Status(StatusArgs),
     /// Show what this machine is, as far as an image depends on it.
     Host(HostArgs),
     /// Empty the cache.
@@ -197,6 +205,12 @@ pub struct Build {
     /// The directory for `--stop-after`.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub root: Option<PathBuf>,
+    /// Rebuild the images of all kernels of this host where they are.
+    #[arg(long, help_heading = "Output", conflicts_with_all = ["output", "kernel_version", "stop_after", "host_facts", "manifest"])]
+    pub all: bool,
+    /// Do nothing for an image that is what would be made now.
+    #[arg(long, help_heading = "Output", conflicts_with = "stop_after")]
+    pub if_stale: bool,
     /// How many threads to use [default: one a processor].
     #[arg(short = 'j', long, value_name = "N", help_heading = "Output")]
     pub threads: Option<usize>,
@@ -259,6 +273,27 @@ pub struct Ls {
     /// Show the manifest instead of the entries.
     #[arg(long)]
     pub manifest: bool,
+    /// Show where the bytes come from, the largest first: packages, directories of modules, finalizers.
+    #[arg(long, conflicts_with_all = ["long", "segments", "manifest"])]
+    pub by_package: bool,
+}
+
+/// Options of `why`.
+#[derive(Debug, Clone, Args)]
+pub struct Why {
+    /// The image.
+    pub image: PathBuf,
+    /// A path in it, the name of a package, or that of a kernel module.
+    pub what: String,
+}
+
+/// Options of `diff`.
+#[derive(Debug, Clone, Args)]
+pub struct Diff {
+    /// The image before.
+    pub before: PathBuf,
+    /// The image after.
+    pub after: PathBuf,
 }
 
 /// Options of `unpack`.
@@ -284,6 +319,23 @@ pub struct Profiles {
     /// With this feature switched on, too (may be repeated).
     #[arg(long, value_name = "FEATURE")]
     pub with: Vec<String>,
+}
+
+/// Options of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// The image.
+    pub image: PathBuf,
+    /// The machine that this file describes (`mkinitrd-pkg host --json`) instead of this host.
+    #[arg(long, value_name = "FILE")]
+    pub host_facts: Option<PathBuf>,
+}
+
+/// Options of `status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// Only these kernels.
+    pub kernels: Vec<String>,
 }
 
 /// Options of `host`.

@@ -6,7 +6,7 @@ use super::args::{Build, Format, Global, StopAfter};
 use super::progress::Progress;
 use super::request::{self, Settled};
 use super::session::{self, Session};
-use super::{Failure, UsageError};
+use super::{Failure, UsageError, rebuild};
 use crate::acquire;
 use crate::base::size::Size;
 use crate::deliver;
@@ -22,6 +22,17 @@ use crate::tree::{Tree, TreePath, disk};
 /// Runs the command.
 pub fn run(args: &Build, global: &Global, progress: &Progress) -> Result<(), Failure> {
     crate::host::forgo_core_dumps();
+    if args.all {
+        return rebuild::all(args, global, progress);
+    }
+    if args.if_stale && rebuild::is_current(args, global, progress)? {
+        return Ok(());
+    }
+    one(args, global, progress)
+}
+
+/// Builds one image and delivers it.
+pub fn one(args: &Build, global: &Global, progress: &Progress) -> Result<(), Failure> {
     // What can be wrong with the answer's place is told before any work.
     let mode = request::mode(&args.mode)?;
     let early = args.output.as_deref().filter(|_| writes_image(args)).map(deliver::check_target).transpose()?;
@@ -136,7 +147,8 @@ fn check_directories(args: &Build) -> Result<(), Failure> {
     }
 }
 
-fn includes(values: &[String]) -> Result<Vec<Include>, Failure> {
+/// Reads `--include HOST:PATH`.
+pub fn includes(values: &[String]) -> Result<Vec<Include>, Failure> {
     let mut includes = Vec::new();
     for value in values {
         // The path in the image begins behind the last colon that a slash follows; without one it is the host's path.

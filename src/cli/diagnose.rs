@@ -33,6 +33,18 @@ pub fn text(error: &dyn Diagnostic, style: Style) -> String {
     out
 }
 
+/// Returns an error as one sentence, for a line of a table.
+pub fn sentence(error: &dyn Diagnostic) -> String {
+    let mut out = error.to_string();
+    for cause in causes(error) {
+        let _ = write!(out, ": {cause}"); // writing to a String cannot fail
+    }
+    match error.place() {
+        Some(place) => format!("{place}: {out}"),
+        None => out,
+    }
+}
+
 /// Returns an error as one JSON object.
 pub fn json(error: &dyn Diagnostic) -> serde_json::Value {
     serde_json::json!({

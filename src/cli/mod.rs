@@ -2,19 +2,25 @@
 
 mod args;
 mod build;
+mod check;
 mod clean;
 mod diagnose;
+mod diff;
 mod generate;
 mod host;
 mod ls;
 mod plan;
 mod profiles;
 mod progress;
+mod rebuild;
 mod request;
 mod session;
 mod signals;
+mod sizes;
+mod status;
 mod style;
 mod unpack;
+mod why;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -126,8 +132,12 @@ pub fn run() -> ExitCode {
         Command::Build(args) => build::run(args, &cli.global, &progress),
         Command::Plan(args) => plan::run(args, &cli.global, &progress),
         Command::Ls(args) => ls::run(args, &cli.global),
+        Command::Why(args) => why::run(args, &cli.global),
+        Command::Diff(args) => diff::run(args, &cli.global),
         Command::Unpack(args) => unpack::run(args, &cli.global),
         Command::Profiles(args) => profiles::run(args, &cli.global),
+        Command::Check(args) => check::run(args, &cli.global, &progress),
+        Command::Status(args) => status::run(args, &cli.global, &progress),
         Command::Host(args) => host::run(args, &cli.global),
         Command::Clean(args) => clean::run(args, &cli.global),
         Command::Generate(args) => generate::run(args),

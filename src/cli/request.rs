@@ -21,6 +21,8 @@ pub struct Settled {
     pub layers: Layers,
     /// The host is of the same distribution.
     pub host_is_like: bool,
+    /// The host is of the same distribution, release and architecture.
+    pub is_own: bool,
     /// The machine that the image is for; nothing for a generic one.
     pub facts: Option<Facts>,
 }
@@ -59,7 +61,7 @@ pub fn settle(target: &Target, kernel: &KernelArgs, global: &Global, reporter: &
     for message in &profile.warnings {
         reporter.event(&Event::Warning { stage: Stage::Config, message });
     }
-    Ok(Settled { profile, layers, host_is_like: own.is_some(), facts })
+    Ok(Settled { profile, layers, host_is_like: own.is_some(), is_own, facts })
 }
 
 /// Returns the machine that the image is for, if it is for one: the one described, or this host unless something else was asked for.

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::digest::{Hasher, Sha256};
+
 use super::profile::{Blocked, Body, Change, Layer, Plugin};
 use super::{Audience, ConfigError, ImageKind, Item, Source};
 
@@ -73,6 +75,50 @@ pub struct Profile {
     pub layers: Vec<String>,
     /// Things the user should know: a removal that removed nothing.
     pub warnings: Vec<String>,
+}
+
+impl Profile {
+    /// Returns a digest of all that shapes an image. Where a value is written does not count, nor where packages are fetched from.
+    pub fn digest(&self) -> Sha256 {
+        let mut hasher = Hasher::new();
+        for text in [&self.distro, &self.family, &self.release, &self.arch] {
+            hasher.field(text.as_bytes());
+        }
+        hasher.field(self.kind.as_str().as_bytes());
+        let lists = [
+            &self.with,
+            &self.packages,
+            &self.omit,
+            &self.kernel_follow,
+            &self.kernel_arguments,
+            &self.firmware_packages,
+            &self.modules,
+            &self.prune,
+            &self.dlopen,
+            &self.finalize,
+            &self.masks,
+            &self.users,
+        ];
+        for list in lists {
+            list.iter().for_each(|item| hasher.field(item.text.as_bytes()));
+            hasher.field(b"\0end of the list");
+        }
+        for blocked in &self.block {
+            hasher.field(blocked.name.text.as_bytes());
+        }
+        for plugin in &self.plugins {
+            hasher.field(plugin.when.text.as_bytes());
+            plugin.needs.iter().chain(&plugin.wants).for_each(|item| hasher.field(item.text.as_bytes()));
+        }
+        for (name, target) in &self.links {
+            hasher.field(name.as_bytes());
+            hasher.field(target.text.as_bytes());
+        }
+        for single in [&self.kernel_package, &self.emergency, &self.compress] {
+            hasher.field(single.as_ref().map_or("", |item| &item.text).as_bytes());
+        }
+        hasher.finish()
+    }
 }
 
 /// What is built, as far as conditions in profiles ask.
@@ -299,6 +345,17 @@ mod tests {
 
     fn texts_of(items: &[Item]) -> Vec<String> {
         items.iter().map(|item| item.text.clone()).collect()
+    }
+
+    #[test]
+    fn the_digest_is_of_what_is_said_and_not_of_where() {
+        let of = |texts: &[&str]| merged(texts).digest();
+        assert_eq!(of(&["packages.add = ['a', 'b']"]), of(&["packages.add = ['a']", "\n\npackages.add = ['b']"]));
+        for other in
+            ["packages.add = ['b', 'a']", "modules.add = ['a', 'b']", "packages.omit = ['a', 'b']", "packages.add = ['ab']"]
+        {
+            assert_ne!(of(&["packages.add = ['a', 'b']"]), of(&[other]), "{other}");
+        }
     }
 
     #[test]

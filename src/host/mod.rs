@@ -3,6 +3,7 @@
 pub mod apt;
 pub mod declared;
 pub mod facts;
+pub mod kernels;
 pub mod keyboard;
 pub mod probe;
 pub mod traits;

@@ -31,6 +31,16 @@ pub enum Reason {
     WeakdepOf(String),
 }
 
+impl Reason {
+    /// Returns the module that brought it, if one did.
+    pub fn by(&self) -> Option<&str> {
+        match self {
+            Reason::NeededBy(name) | Reason::SoftdepOf(name) | Reason::WeakdepOf(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -29,6 +29,18 @@ pub struct Facts<'a> {
     pub applied: &'a Applied,
 }
 
+/// The trees that the image is made of, besides modules.
+pub struct Trees<'a> {
+    /// The finished base.
+    pub base: &'a Tree,
+    /// The machine's own configuration.
+    pub settings: &'a Tree,
+    /// That, with overlays and included files over it.
+    pub whole: &'a Tree,
+    /// What of all that others must not read.
+    pub secrets: &'a BTreeSet<TreePath>,
+}
+
 /// Returns the figures of a plan in one line.
 pub fn plan_figures(plan: &Plan) -> String {
     let count = plan.packages.len();
@@ -49,35 +61,33 @@ pub fn reason(reason: &Reason) -> String {
 }
 
 /// Returns the manifest of an image.
-pub fn manifest(
-    facts: &Facts<'_>,
-    selected: Option<&(KernelVersion, Selected)>,
-    host: &Tree,
-    secrets: &BTreeSet<TreePath>,
-) -> Manifest {
+pub fn manifest(facts: &Facts<'_>, selected: Option<&(KernelVersion, Selected)>, parts: &Trees<'_>) -> Manifest {
     let profile = facts.request.profile;
     let mut features: Vec<String> = profile.with.iter().map(|item| item.text.clone()).collect();
     features.sort();
     Manifest {
         schema: manifest::SCHEMA,
-        generator: concat!("mkinitrd-pkg ", env!("CARGO_PKG_VERSION")).to_owned(),
+        generator: manifest::GENERATOR.to_owned(),
         target: manifest::Target {
             distro: profile.distro.clone(),
             release: profile.release.clone(),
             arch: profile.arch.clone(),
             kernel: selected.map(|(version, _)| version.to_string()),
+            image: profile.kind.as_str().to_owned(),
+            configuration: profile.digest(),
         },
-        signatures: if facts.request.verified { "checked" } else { "not checked (--no-verify)" },
+        signatures: if facts.request.verified { "checked" } else { "not checked (--no-verify)" }.to_owned(),
         repositories: facts.request.repositories.clone(),
         features,
         packages: facts.plan.packages.iter().map(package).collect(),
+        files: files(facts, parts.base),
         modules: selected.map(|(_, selected)| modules(selected)).unwrap_or_default(),
         firmware: selected.map(|(_, selected)| firmware(selected)).unwrap_or_default(),
         missing_firmware: selected.map(|(_, selected)| selected.missing_firmware.clone()).unwrap_or_default(),
         rules: rules(facts),
         finalizers: finalizers(facts.applied),
-        included: included(host, secrets),
-        secrets: secrets.iter().map(ToString::to_string).collect(),
+        included: included(parts),
+        secrets: parts.secrets.iter().map(ToString::to_string).collect(),
         notes: notes(facts),
         dropped: dropped(facts),
     }
@@ -92,13 +102,18 @@ fn package(planned: &Planned) -> manifest::Package {
         repo: package.repo.clone(),
         sha256: package.sha256,
         reason: reason(&planned.reason),
+        by: match &planned.reason {
+            Reason::Required { by, .. } | Reason::Recommended { by, .. } => Some(by.clone()),
+            Reason::Requested(_) | Reason::LeftOver => None,
+        },
         omitted: planned.omitted,
     }
 }
 
 fn modules(selected: &Selected) -> BTreeMap<String, manifest::Module> {
     let module = |module: &crate::modules::Chosen| {
-        (module.name.clone(), manifest::Module { path: module.path.to_string(), reason: module.reason.to_string() })
+        let (path, reason) = (module.path.to_string(), module.reason.to_string());
+        (module.name.clone(), manifest::Module { path, reason, by: module.reason.by().map(str::to_owned) })
     };
     selected.modules.iter().map(module).collect()
 }
@@ -133,13 +148,36 @@ fn finalizers(applied: &Applied) -> Vec<manifest::Finalizer> {
     applied.steps.iter().map(finalizer).collect()
 }
 
-fn included(host: &Tree, secrets: &BTreeSet<TreePath>) -> Vec<manifest::Included> {
-    let files = host.iter().filter(|(_, entry)| !matches!(entry.kind, crate::tree::Kind::Dir));
+fn included(parts: &Trees<'_>) -> Vec<manifest::Included> {
+    let files = parts.whole.iter().filter(|(_, entry)| !matches!(entry.kind, crate::tree::Kind::Dir));
     let include = |(path, entry): (&crate::tree::TreePath, &crate::tree::Entry)| manifest::Included {
         path: path.to_string(),
-        sha256: entry.content().filter(|_| !secrets.contains(path)).map(|content| Sha256::of(content.bytes())),
+        sha256: entry.content().filter(|_| !parts.secrets.contains(path)).map(|content| Sha256::of(content.bytes())),
+        setting: parts.settings.get(path).is_some_and(|setting| setting == entry),
     };
     files.map(include).collect()
+}
+
+fn files(facts: &Facts<'_>, base: &Tree) -> BTreeMap<String, manifest::File> {
+    let entries = base.iter().filter(|(_, entry)| !matches!(entry.kind, crate::tree::Kind::Dir));
+    let file = |(path, entry): (&crate::tree::TreePath, &crate::tree::Entry)| {
+        let kept = facts.pruned.kept.get(path);
+        let needed = kept.and_then(|kept| kept.needed.as_ref()).map(|needed| (needed.by.to_string(), needed.verb.to_owned()));
+        (path.to_string(), manifest::File { from: origin(facts, &entry.origin), rule: kept.and_then(|kept| kept.rule), needed })
+    };
+    entries.map(file).collect()
+}
+
+/// Returns who made an entry, as people call it.
+fn origin(facts: &Facts<'_>, origin: &Origin) -> String {
+    match origin {
+        Origin::Package(index) => {
+            facts.plan.packages.get(*index as usize).map_or("?", |planned| &planned.package.name).to_owned()
+        }
+        Origin::Kernel => "kernel".to_owned(),
+        Origin::Config(path) => path.display().to_string(),
+        Origin::Made(stage) => (*stage).to_owned(),
+    }
 }
 
 fn notes(facts: &Facts<'_>) -> Vec<String> {
@@ -151,13 +189,6 @@ fn notes(facts: &Facts<'_>) -> Vec<String> {
 }
 
 fn dropped(facts: &Facts<'_>) -> Vec<manifest::Dropped> {
-    let names: Vec<&str> = facts.plan.packages.iter().map(|planned| planned.package.name.as_str()).collect();
-    let name = |origin: &Origin| match origin {
-        Origin::Package(index) => names.get(*index as usize).copied().unwrap_or("?").to_owned(),
-        Origin::Kernel => "kernel".to_owned(),
-        Origin::Config(path) => path.display().to_string(),
-        Origin::Made(stage) => (*stage).to_owned(),
-    };
     let cause = |dropped: &Dropped| match &dropped.cause {
         Cause::Rule(rule) => facts.rules.get(*rule).map(ToString::to_string).unwrap_or_default(),
         Cause::NotNeeded(rule) => {
@@ -169,7 +200,7 @@ fn dropped(facts: &Facts<'_>) -> Vec<manifest::Dropped> {
     };
     let one = |dropped: &Dropped| manifest::Dropped {
         path: dropped.path.to_string(),
-        package: name(&dropped.origin),
+        package: origin(facts, &dropped.origin),
         rule: cause(dropped),
     };
     facts.pruned.dropped.iter().map(one).collect()

@@ -4,6 +4,7 @@ mod describe;
 mod error;
 mod kernel;
 mod overlay;
+pub mod standing;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -27,7 +28,7 @@ use crate::package::{Catalog, Package};
 use crate::plan::{self, Part, Plan, Planned};
 use crate::prune::{self, Plugin, Pruned, Rules};
 use crate::report::{Event, Reporter, Stage};
-use crate::settings;
+use crate::settings::{self, Settings};
 use crate::store::payload;
 use crate::store::segments::SegmentStore;
 use crate::tree::{Entry, Origin, Tree, TreePath};
@@ -164,7 +165,10 @@ pub fn build(
 
     let epoch_s = request.epoch_s.unwrap_or_else(|| newest(&base.tree));
     let applied = finalize_tree(request, &mut base.tree, &pruned, epoch_s, reporter)?;
-    let (host, secrets) = host_segment(request, reporter)?;
+    let settings = settings_of(request.profile, request.facts, reporter)?;
+    let added = overlay::lay(request.overlays, request.includes)?;
+    let secrets = secrets(request.profile, &settings, &added);
+    let host = join(settings.tree.clone(), added)?;
     let kernel = selected.as_ref().map(|(version, _)| version.to_string());
     let modules = selected.as_ref().map(|(_, selected)| selected.tree.clone()).unwrap_or_default();
     let whole = join(join(base.tree.clone(), modules)?, host.clone())?;
@@ -174,24 +178,30 @@ pub fn build(
     }
 
     let facts = describe::Facts { request, plan, unpacked: &base, rules: &rules, pruned: &pruned, applied: &applied };
-    let manifest = describe::manifest(&facts, selected.as_ref(), &host, &secrets);
+    let parts = describe::Trees { base: &base.tree, settings: &settings.tree, whole: &host, secrets: &secrets };
+    let manifest = describe::manifest(&facts, selected.as_ref(), &parts);
     let image = pack_image(request, base.tree, selected, host, &manifest, epoch_s, stores, reporter)?;
     Ok(Outcome::Image { image, manifest: Box::new(manifest), kernel })
 }
 
-/// Returns what comes from the machine and from the user, who has the last word, and which paths of it are secrets.
-fn host_segment(request: &Request<'_>, reporter: &dyn Reporter) -> Result<(Tree, BTreeSet<TreePath>), Error> {
-    let settings =
-        request.facts.map(|facts| settings::settings(request.profile, facts, reporter)).transpose()?.unwrap_or_default();
-    let added = overlay::lay(request.overlays, request.includes)?;
-    let mut secrets = settings.secrets;
+/// Returns the machine's own configuration, for an image that holds one.
+fn settings_of(profile: &Profile, facts: Option<&Facts>, reporter: &dyn Reporter) -> Result<Settings, Error> {
+    match facts.filter(|_| profile.kind.is_of_a_host()) {
+        Some(facts) => Ok(settings::settings(profile, facts, reporter)?),
+        None => Ok(Settings::default()),
+    }
+}
+
+/// Returns the paths of what others must not read: of the machine's configuration, of what the user adds, and a password's hash.
+fn secrets(profile: &Profile, settings: &Settings, added: &Tree) -> BTreeSet<TreePath> {
+    let mut secrets = settings.secrets.clone();
     // What others may not read on this host is not for them in the image either.
     let private = |entry: &Entry| entry.content().is_some() && entry.meta.mode & 0o004 == 0;
     secrets.extend(added.iter().filter(|(_, entry)| private(entry)).map(|(path, _)| path.clone()));
-    if request.profile.emergency.as_ref().is_some_and(|item| item.text.starts_with("password:")) {
+    if profile.emergency.as_ref().is_some_and(|item| item.text.starts_with("password:")) {
         secrets.insert(TreePath::literal("etc/shadow"));
     }
-    Ok((join(settings.tree, added)?, secrets))
+    secrets
 }
 
 /// Tells whether a package is on the list itself, so that leaving it out would contradict whoever put it there.

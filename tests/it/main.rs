@@ -18,6 +18,8 @@ mod repository;
 mod server;
 mod settings;
 mod solver;
+mod status;
 mod trixie;
 mod unpack;
 mod version;
+mod why;

@@ -62,6 +62,7 @@ pub const TRIXIE: [&str; 6] = ["build", "--distro", "debian", "--release", "trix
 pub fn trixie_image() -> &'static Path {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
     IMAGE.get_or_init(|| {
+        std::fs::create_dir_all(cache()).expect("the test cache");
         let path = cache().join("trixie.img");
         ran(program().args(TRIXIE).args(["--arch", "amd64", "-o"]).arg(&path)).good();
         path
