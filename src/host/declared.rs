@@ -112,7 +112,6 @@ pub const DECLARED: &[Declared] = &[
     declared("/etc/multipath.conf", MULTIPATH, Secrecy::AsOnDisk, "which disks are the same one"),
     declared("/etc/multipath/conf.d/*.conf", MULTIPATH, Secrecy::AsOnDisk, "the same"),
     declared("/etc/multipath/{bindings,wwids}", MULTIPATH, Secrecy::Public, "their names"),
-    declared("/etc/multipath/prkeys", MULTIPATH, Secrecy::Secret, "their reservation keys"),
     declared("/etc/systemd/network/**", NETWORK, TUNNELS, "addresses and links; private keys of tunnels"),
     declared("/etc/systemd/{networkd,resolved}.conf", NETWORK, Secrecy::AsOnDisk, "settings of the network"),
     declared("/etc/systemd/{networkd,resolved}.conf.d/*.conf", NETWORK, Secrecy::AsOnDisk, "the same"),

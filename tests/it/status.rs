@@ -71,7 +71,9 @@ fn with_lvm() -> Facts {
         volumes: vec![Volume {
             target: Some("/".to_owned()),
             source: "/dev/vg0/root".to_owned(),
+            name: None,
             block: Some("dm-0".to_owned()),
+            members: Vec::new(),
             fstype: "ext4".to_owned(),
             options: String::new(),
             role: Role::Root,
