@@ -46,7 +46,7 @@ pub struct Manifest {
     /// Files of the machine, of the configuration or `--include`: all that comes from no package.
     pub included: Vec<Included>,
     /// Paths of files that others must not read, nothing of what they hold. An image with any has the mode 0600 wherever it goes.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
     /// Things that were noticed: file capabilities that newc cannot hold, set-id bits that were dropped.
     pub notes: Vec<String>,

@@ -52,9 +52,9 @@ const LUKS: Need = Need::Feature(&["luks"]);
 const LVM: Need = Need::Feature(&["lvm"]);
 const MD: Need = Need::Feature(&["md"]);
 const MULTIPATH: Need = Need::Feature(&["multipath"]);
-const NETWORK: Need = Need::Feature(&["network"]);
+const NETWORK: Need = Need::Feature(&["net"]);
 const ISCSI: Need = Need::Feature(&["iscsi"]);
-const NVME: Need = Need::Feature(&["nvmf", "nvme-tcp", "nvme"]);
+const NVME: Need = Need::Feature(&["nvme-tcp"]);
 const NFS: Need = Need::Feature(&["nfs"]);
 const ZFS: Need = Need::Feature(&["zfs"]);
 const KEYMAP: Need = Need::Feature(&["keymap"]);
@@ -112,7 +112,6 @@ pub const DECLARED: &[Declared] = &[
     declared("/etc/multipath.conf", MULTIPATH, Secrecy::AsOnDisk, "which disks are the same one"),
     declared("/etc/multipath/conf.d/*.conf", MULTIPATH, Secrecy::AsOnDisk, "the same"),
     declared("/etc/multipath/{bindings,wwids}", MULTIPATH, Secrecy::Public, "their names"),
-    declared("/etc/multipath/prkeys", MULTIPATH, Secrecy::Secret, "their reservation keys"),
     declared("/etc/systemd/network/**", NETWORK, TUNNELS, "addresses and links; private keys of tunnels"),
     declared("/etc/systemd/{networkd,resolved}.conf", NETWORK, Secrecy::AsOnDisk, "settings of the network"),
     declared("/etc/systemd/{networkd,resolved}.conf.d/*.conf", NETWORK, Secrecy::AsOnDisk, "the same"),

@@ -122,3 +122,57 @@ fn of_crypttab(facts: &Facts, words: &mut BTreeSet<String>) {
         words.extend(used.map(|(_, _, word)| (*word).to_owned()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine that has everything at once.
+    fn everything() -> Facts {
+        let volume = |fstype: &str| format!(r#"{{"target": "/", "source": "x", "fstype": "{fstype}", "role": "root"}}"#);
+        let types = ["ext4", "btrfs", "nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "lustre", "vfat", "crypto_LUKS", ""];
+        let mut volumes: Vec<String> = types.map(volume).to_vec();
+        volumes.push(r#"{"source": "y", "fstype": "swap", "role": "resume"}"#.to_owned());
+        let block = |rest: &str| format!(r#"{{"name": "b", {rest}}}"#);
+        let kinds = ["crypt", "raid", "multipath", "bcache", "loop", "partition"];
+        let mut blocks: Vec<String> = kinds.map(|kind| block(&format!(r#""kind": "{kind}""#))).to_vec();
+        let targets = ["thin", "thin-pool", "raid", "mirror", "cache", "writecache", "vdo", "linear"];
+        blocks.extend(targets.map(|target| block(&format!(r#""kind": "lvm", "targets": ["{target}"]"#))));
+        blocks.extend(["integrity", "verity"].map(|target| block(&format!(r#""kind": "mapping", "targets": ["{target}"]"#))));
+        let ways = ["iscsi", "nvme-tcp", "nvme-rdma", "nvme-fc", "nvme-loop", "nbd", "aoe", "rbd", "fc", "usb"];
+        blocks.extend(ways.map(|way| block(&format!(r#""kind": "disk", "transport": "{way}""#))));
+        blocks.push(block(
+            r#""kind": "disk", "luks": {"version": 2, "ciphers": [], "hashes": [], "tokens": ["systemd-tpm2", "x"]}"#,
+        ));
+        let json = format!(
+            r#"{{"schema": 1, "view": {{"kind": "machine"}}, "machine": "x86_64", "kernel": "6", "os": {{"id": "debian"}},
+                "efi": true, "tpm2": true, "blocks": [{}], "volumes": [{}], "files": [{{"path": "/etc/crypttab", "mode": 420, "content":
+                {{"text": "a x - x-initrd.attach,fido2-device=auto\nb x - x-initrd.attach,pkcs11-uri=auto\n"}}}}]}}"#,
+            blocks.join(", "),
+            volumes.join(", ")
+        );
+        serde_json::from_str(&json).expect("facts")
+    }
+
+    #[test]
+    fn the_table_in_the_documentation_has_every_word() {
+        let text = include_str!("../../docs/configuration.md");
+        let table = text.split("| word | the machine has |").nth(1).expect("the table").split("\n\n").next().expect("its end");
+        let cells = table.lines().filter_map(|line| line.split('|').nth(1));
+        let documented: BTreeSet<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        let words = traits(&everything());
+        let found: BTreeSet<&str> =
+            words.iter().map(|word| if word.starts_with("fs:") { "fs:TYPE" } else { word.as_str() }).collect();
+        assert_eq!(found, documented);
+    }
+
+    #[test]
+    fn what_crypttab_does_not_open_in_the_initrd_does_not_count() {
+        let mut facts = everything();
+        facts.blocks.clear();
+        facts.volumes.clear();
+        assert_eq!(traits(&facts).into_iter().collect::<Vec<_>>(), ["efi", "luks", "luks:fido2", "luks:pkcs11", "tpm2"]);
+        facts.files[0].content = super::super::facts::FileContent::Text("a x - fido2-device=auto\n".to_owned());
+        assert_eq!(traits(&facts).into_iter().collect::<Vec<_>>(), ["efi", "tpm2"]);
+    }
+}

@@ -11,10 +11,12 @@ mod deliver;
 mod depmod;
 mod finalize;
 mod guest;
+mod host;
 mod kernel_install;
 mod kernels;
 #[path = "../live/root.rs"]
 mod live;
+mod machine;
 mod machines;
 mod modules;
 mod parity;
