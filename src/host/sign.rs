@@ -71,7 +71,7 @@ impl Tool {
             }
             Tool::Sbsign => command.arg("--key").arg(&signing.key).arg("--cert").arg(&signing.certificate),
         };
-        command.arg("--output").arg(to).arg(from);
+        command.arg(from).arg("--output").arg(to);
         command
     }
 }
@@ -147,7 +147,8 @@ impl Diagnostic for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Error::Changed { .. } => ErrorKind::Untrusted,
-            _ => ErrorKind::Host,
+            Error::File(err) => err.kind(),
+            Error::NoTool { .. } | Error::Failed { .. } | Error::Interrupted => ErrorKind::Host,
         }
     }
 
@@ -186,6 +187,11 @@ pub fn signer(signing: &Signing) -> Result<Signer, Error> {
 }
 
 impl Signer {
+    /// Returns one that runs this program.
+    pub fn with_program(signing: Signing, tool: Tool, program: PathBuf) -> Self {
+        Self { signing, tool, program }
+    }
+
     /// Returns the image with a signature. Whatever happens, no file is left behind.
     pub fn sign(&self, image: &[u8]) -> Result<Vec<u8>, Error> {
         let directory = private_directory()?;

@@ -31,6 +31,7 @@ mod status;
 mod storage;
 mod surroundings;
 mod trixie;
+mod uki;
 mod unpack;
 mod version;
 mod why;
