@@ -49,15 +49,7 @@ pub fn grant(
     let aliases = Aliases::read(catalog, reader)?;
     let mut answered: BTreeSet<&str> = BTreeSet::new();
     for wish in wanted.wishes {
-        let answer = match &wish.what {
-            What::Name(name) => match catalog.find(name) {
-                Some(number) => Answer::Modules(vec![number]),
-                None if catalog.is_builtin(name) => Answer::BuiltIn,
-                None => Answer::Nothing,
-            },
-            What::Alias(request) => aliases.answer(catalog, request),
-        };
-        match answer {
+        match answer(catalog, &aliases, wish) {
             Answer::BuiltIn => {
                 answered.insert(&wish.reason);
             }
@@ -79,6 +71,36 @@ pub fn grant(
     granted.offline.sort();
     granted.offline.dedup();
     Ok(granted)
+}
+
+/// Returns the wishes without whose answer an image with these modules would not boot; one for each reason.
+pub fn lacking(catalog: &Catalog, wishes: &[Wish], reader: &Reader<'_>) -> Result<Vec<Wish>, Error> {
+    let aliases = Aliases::read(catalog, reader)?;
+    let mut lacking: BTreeMap<&str, &Wish> = BTreeMap::new();
+    let mut answered: BTreeSet<&str> = BTreeSet::new();
+    for wish in wishes.iter().filter(|wish| wish.vital) {
+        match answer(catalog, &aliases, wish) {
+            Answer::Nothing => {
+                lacking.entry(&wish.reason).or_insert(wish);
+            }
+            Answer::BuiltIn | Answer::Modules(_) => {
+                answered.insert(&wish.reason);
+            }
+        }
+    }
+    lacking.retain(|reason, _| !answered.contains(reason));
+    Ok(lacking.into_values().cloned().collect())
+}
+
+fn answer(catalog: &Catalog, aliases: &Aliases, wish: &Wish) -> Answer {
+    match &wish.what {
+        What::Name(name) => match catalog.find(name) {
+            Some(number) => Answer::Modules(vec![number]),
+            None if catalog.is_builtin(name) => Answer::BuiltIn,
+            None => Answer::Nothing,
+        },
+        What::Alias(request) => aliases.answer(catalog, request),
+    }
 }
 
 impl Granted {

@@ -29,6 +29,7 @@ pub use kernel::{KernelVersion, decompressor, find_kver};
 use crate::base::size::Size;
 use crate::config::Item;
 use crate::format::module;
+use crate::host::facts::Facts;
 use crate::report::{Event, Reporter, Stage};
 use crate::store::infos::InfoStore;
 use crate::tree::{Entry, Kind, Origin, Tree, TreePath};
@@ -144,6 +145,13 @@ pub fn modules(
     selected.firmware = found.files;
     selected.missing_firmware = found.missing;
     Ok(selected)
+}
+
+/// Returns what the volumes of a machine ask for and the modules in an image's tree do not answer.
+pub fn lacking(image: &Tree, kver: &KernelVersion, facts: &Facts, threads: usize) -> Result<Vec<wishes::Wish>, Error> {
+    let catalog = Catalog::new(image, kver)?;
+    let known = Default::default();
+    grant::lacking(&catalog, &wishes::of_volumes(facts, kver.as_str()), &read::Reader::new(threads, &known))
 }
 
 fn check_machine(catalog: &Catalog, closure: &Closure, arch: Option<&str>) -> Result<(), Error> {
