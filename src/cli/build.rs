@@ -12,6 +12,7 @@ use crate::base::size::Size;
 use crate::deliver;
 use crate::family::deb::Deb;
 use crate::format::compress::Compression;
+use crate::pack::Image;
 use crate::pipeline::{self, Include, Outcome, Stores};
 use crate::plan::Plan;
 use crate::report::{Event, Reporter, Stage};
@@ -35,6 +36,7 @@ pub fn one(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
     // What can be wrong with the answer's place is told before any work.
     let mode = request::mode(&args.mode)?;
     let early = args.output.as_deref().filter(|_| writes_image(args)).map(deliver::check_target).transpose()?;
+    args.microcode.as_deref().map(deliver::check_target).transpose()?;
     check_directories(args)?;
     let outcome = make(args, global, progress)?;
     request::check_strict(global, progress.warnings())?;
@@ -43,11 +45,12 @@ pub fn one(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
             let directory = args.root.clone().or_else(|| args.output.clone()).unwrap_or_default();
             write_tree(&tree, &directory, progress)
         }
-        Outcome::Image { image, manifest, kernel } => {
+        Outcome::Image { image, early: apart, manifest, kernel } => {
             let target = match early {
                 Some(target) => target,
                 None => deliver::check_target(&default_name(kernel.as_deref()))?,
             };
+            deliver_early(args, apart.as_ref(), mode, progress)?;
             let delivered = deliver::deliver(&target, image.size_bytes, mode, progress, |out| image.write_to(out))?;
             if let Some(path) = &args.manifest {
                 deliver::file(path, &manifest.to_json(), 0o644)?;
@@ -57,6 +60,25 @@ pub fn one(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
             Ok(())
         }
     }
+}
+
+/// Delivers the early segment that is wanted apart. It goes first, so that it is there when the image gets its name.
+fn deliver_early(args: &Build, early: Option<&Image>, mode: u32, progress: &Progress) -> Result<(), Failure> {
+    let Some(path) = &args.microcode else { return Ok(()) };
+    match early {
+        Some(early) => {
+            deliver::deliver(&deliver::check_target(path)?, early.size_bytes, mode, progress, |out| early.write_to(out))?;
+        }
+        None if path.exists() => {
+            let message = format!("there is no microcode, and `{}` is of an earlier build", path.display());
+            progress.event(&Event::Warning { stage: Stage::Deliver, message: &message });
+        }
+        None => {
+            let message = format!("there is no microcode, and no `{}` therefore", path.display());
+            progress.event(&Event::Detail { stage: Stage::Deliver, message: &message });
+        }
+    }
+    Ok(())
 }
 
 /// Makes what the options ask for, in memory.
@@ -78,7 +100,12 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
     let world = session.world(&profile.distro, &args.sources, progress)?;
     let (plan, described) = {
         let repositories = session::repositories(&settled, &args.sources, &world, progress)?;
-        let wanted = pipeline::Planning { profile, kernel: Some(&kernel), recommends: args.target.recommends };
+        let wanted = pipeline::Planning {
+            profile,
+            facts: settled.facts.as_ref(),
+            kernel: Some(&kernel),
+            recommends: args.target.recommends,
+        };
         let plan = session::plan(&wanted, &args.sources, &repositories, progress)?;
         // The indexes are large, and no longer needed.
         (plan, repositories.described)
@@ -92,6 +119,7 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
         overlays: &settled.layers.overlays,
         includes: &includes,
         compression,
+        early_apart: args.microcode.is_some(),
         epoch_s,
         threads,
         stop_after: args.stop_after.map(stage).or((args.format == Format::Dir).then_some(Stage::Finalize)),

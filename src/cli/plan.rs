@@ -23,7 +23,12 @@ pub fn run(args: &PlanArgs, global: &Global, progress: &Progress) -> Result<(), 
     let session = Session::open(global, &args.sources)?;
     let world = session.world(&settled.profile.distro, &args.sources, progress)?;
     let repositories = session::repositories(&settled, &args.sources, &world, progress)?;
-    let wanted = pipeline::Planning { profile: &settled.profile, kernel: kernel.as_ref(), recommends: args.target.recommends };
+    let wanted = pipeline::Planning {
+        profile: &settled.profile,
+        facts: settled.facts.as_ref(),
+        kernel: kernel.as_ref(),
+        recommends: args.target.recommends,
+    };
     let plan = session::plan(&wanted, &args.sources, &repositories, progress)?;
     if let Some(path) = &args.lock {
         deliver::file(path, lock::write(&plan).as_bytes(), 0o644)?;

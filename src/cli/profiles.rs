@@ -73,7 +73,7 @@ fn show_parent(name: &str, layers: &Layers) -> Result<(), Failure> {
 }
 
 /// The lists of a profile by the key under which a drop-in changes them.
-fn lists(profile: &Profile) -> [(&'static str, &[Item]); 15] {
+fn lists(profile: &Profile) -> [(&'static str, &[Item]); 17] {
     [
         ("with", &profile.with),
         ("distro.suites", &profile.suites),
@@ -84,10 +84,12 @@ fn lists(profile: &Profile) -> [(&'static str, &[Item]); 15] {
         ("kernel.follow", &profile.kernel_follow),
         ("kernel.arguments", &profile.kernel_arguments),
         ("firmware.packages", &profile.firmware_packages),
+        ("microcode.packages", &profile.microcode_packages),
         ("modules", &profile.modules),
         ("prune", &profile.prune),
         ("dlopen", &profile.dlopen),
         ("finalize", &profile.finalize),
+        ("finalize.enable", &profile.enable),
         ("finalize.masks", &profile.masks),
         ("finalize.users", &profile.users),
     ]

@@ -77,6 +77,8 @@ pub enum Part {
     Kernel,
     /// Firmware that modules ask for.
     Firmware,
+    /// Microcode of processors.
+    Microcode,
 }
 
 /// Why a package is in a plan: who asked for it first.
