@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::command::{at, explain, tool};
+use crate::md;
 
 /// What a machine is made of.
 pub struct Machine<'a> {
@@ -76,6 +77,10 @@ impl Machine<'_> {
         args.extend(["-initrd".into(), self.initrd.display().to_string()]);
         args.extend(["-append".into(), format!("console={console} panic=-1 oops=panic {}", self.append)]);
         args.extend(["-drive".into(), format!("file={},format=raw,if=virtio,snapshot=on", self.disk.display())]);
+        let second = md::second(self.disk);
+        if second.exists() {
+            args.extend(["-drive".into(), format!("file={},format=raw,if=virtio,snapshot=on", second.display())]);
+        }
         for (name, value) in self.credentials {
             args.extend(["-smbios".into(), format!("type=11,value=io.systemd.credential:{name}={value}")]);
         }

@@ -13,6 +13,7 @@ mod evidence;
 mod image;
 mod lvm;
 mod machine;
+mod md;
 mod prepare;
 mod report;
 mod root;
