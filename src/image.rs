@@ -52,6 +52,14 @@ pub struct FoundSegment {
     pub entries: Vec<FoundEntry>,
 }
 
+impl FoundSegment {
+    /// Tells whether this is where a kernel finds microcode: an uncompressed archive with it. Only the image's first counts.
+    pub fn is_early(&self) -> bool {
+        let is_microcode = |entry: &FoundEntry| entry.name.starts_with(b"kernel/x86/microcode/");
+        self.format == Format::None && self.entries.iter().any(is_microcode)
+    }
+}
+
 /// An entry of an image.
 #[derive(Debug, Clone)]
 pub struct FoundEntry {

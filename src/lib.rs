@@ -11,6 +11,7 @@ pub mod format;
 pub mod host;
 pub mod image;
 pub mod manifest;
+pub mod microcode;
 pub mod modules;
 pub mod pack;
 pub mod package;

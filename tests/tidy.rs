@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The top-level modules by rank; a module imports only lower ranks (and its own).
-const RANKS: [(&str, u8); 23] = [
+const RANKS: [(&str, u8); 24] = [
     ("base", 0),
     ("format", 1),
     ("config", 2),
@@ -20,6 +20,7 @@ const RANKS: [(&str, u8); 23] = [
     ("finalize", 4),
     ("image", 4),
     ("manifest", 4),
+    ("microcode", 4),
     ("modules", 4),
     ("pack", 4),
     ("plan", 4),

@@ -200,6 +200,9 @@ pub struct Build {
     /// Compression of the base segment: zstd, xz, gzip, lz4, none, with a level as in `zstd:9`.
     #[arg(long, value_name = "FORMAT[:LEVEL]", help_heading = "Output")]
     pub compress: Option<String>,
+    /// Write the early segment, the processors' microcode, to this file instead of in front of the image.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub microcode: Option<PathBuf>,
     /// Write the manifest beside the image, too, with the list of what was left out and by which rule.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub manifest: Option<PathBuf>,

@@ -39,6 +39,7 @@ pub fn one(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
     let mode = request::mode(&args.mode)?;
     let early = args.output.as_deref().filter(|_| writes_image(args)).map(deliver::check_target).transpose()?;
     let spare = args.fallback.as_deref().map(|path| check_fallback(args, path)).transpose()?;
+    args.microcode.as_deref().map(deliver::check_target).transpose()?;
     check_directories(args)?;
     let outcome = make(args, global, progress)?;
     request::check_strict(global, progress.warnings())?;
@@ -57,6 +58,7 @@ pub fn one(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
             let put = |target: &deliver::Target, image: &Image| {
                 deliver::deliver(target, image.size_bytes, mode, progress, |out| image.write_to(out))
             };
+            deliver_early(args, made.early.as_ref(), mode, progress)?;
             let target = private(target)?;
             let delivered = match &made.unified {
                 Some(bytes) => deliver::deliver(&target, bytes.len() as u64, mode, progress, |out| out.write_all(bytes))?,
@@ -74,6 +76,25 @@ pub fn one(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
             Ok(())
         }
     }
+}
+
+/// Delivers the early segment that is wanted apart. It goes first, so that it is there when the image gets its name.
+fn deliver_early(args: &Build, early: Option<&Image>, mode: u32, progress: &Progress) -> Result<(), Failure> {
+    let Some(path) = &args.microcode else { return Ok(()) };
+    match early {
+        Some(early) => {
+            deliver::deliver(&deliver::check_target(path)?, early.size_bytes, mode, progress, |out| early.write_to(out))?;
+        }
+        None if path.exists() => {
+            let message = format!("there is no microcode, and `{}` is of an earlier build", path.display());
+            progress.event(&Event::Warning { stage: Stage::Deliver, message: &message });
+        }
+        None => {
+            let message = format!("there is no microcode, and no `{}` therefore", path.display());
+            progress.event(&Event::Detail { stage: Stage::Deliver, message: &message });
+        }
+    }
+    Ok(())
 }
 
 /// Makes what the options ask for, in memory.
@@ -97,7 +118,13 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
     let world = session.world(&profile.distro, &args.sources, progress)?;
     let (plan, described) = {
         let repositories = session::repositories(&settled, &args.sources, &world, progress)?;
-        let wanted = pipeline::Planning { profile, kernel: Some(&kernel), unified, recommends: args.target.recommends };
+        let wanted = pipeline::Planning {
+            profile,
+            facts: settled.facts.as_ref(),
+            kernel: Some(&kernel),
+            unified,
+            recommends: args.target.recommends,
+        };
         let plan = session::plan(&wanted, &args.sources, &repositories, progress)?;
         // The indexes are large, and no longer needed.
         (plan, repositories.described)
@@ -112,6 +139,7 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
         overlays: &settled.layers.overlays,
         includes: &includes,
         compression,
+        early_apart: args.microcode.is_some(),
         epoch_s,
         threads,
         stop_after: args.stop_after.map(stage).or((args.format == Format::Dir).then_some(Stage::Finalize)),

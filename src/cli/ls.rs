@@ -64,11 +64,12 @@ fn segments_text(found: &Found) -> String {
         let (size, unpacked) = (Size(segment.size_bytes).to_string(), Size(segment.unpacked_bytes).to_string());
         let _ = writeln!(
             out,
-            "{:<7} {:>11} {size:>11} {unpacked:>11} {:>8}  {}",
+            "{:<7} {:>11} {size:>11} {unpacked:>11} {:>8}  {}{}",
             number + 1,
             segment.offset_bytes,
             segment.entries.len(),
-            segment.format
+            segment.format,
+            if segment.is_early() { "  early: microcode" } else { "" }
         ); // writing to a String cannot fail
     }
     if !found.sections.is_empty() {
@@ -93,6 +94,7 @@ fn segments_json(found: &Found) -> serde_json::Value {
                 "unpacked": segment.unpacked_bytes,
                 "entries": segment.entries.len(),
                 "compression": segment.format.name(),
+                "early": segment.is_early(),
             })
         })
         .collect();

@@ -26,6 +26,7 @@ pub fn run(args: &PlanArgs, global: &Global, progress: &Progress) -> Result<(), 
     let unified = (args.format == Format::Uki && !args.bare).then(Unified::default);
     let wanted = pipeline::Planning {
         profile: &settled.profile,
+        facts: settled.facts.as_ref(),
         kernel: kernel.as_ref(),
         unified: unified.as_ref(),
         recommends: args.target.recommends,

@@ -73,7 +73,7 @@ fn show_parent(name: &str, layers: &Layers) -> Result<(), Failure> {
 }
 
 /// The lists of a profile by the key under which a drop-in changes them.
-fn lists(profile: &Profile) -> [(&'static str, &[Item]); 16] {
+fn lists(profile: &Profile) -> [(&'static str, &[Item]); 18] {
     [
         ("with", &profile.with),
         ("distro.suites", &profile.suites),
@@ -85,10 +85,12 @@ fn lists(profile: &Profile) -> [(&'static str, &[Item]); 16] {
         ("kernel.arguments", &profile.kernel_arguments),
         ("uki.follow", &profile.uki_follow),
         ("firmware.packages", &profile.firmware_packages),
+        ("microcode.packages", &profile.microcode_packages),
         ("modules", &profile.modules),
         ("prune", &profile.prune),
         ("dlopen", &profile.dlopen),
         ("finalize", &profile.finalize),
+        ("finalize.enable", &profile.enable),
         ("finalize.masks", &profile.masks),
         ("finalize.users", &profile.users),
     ]

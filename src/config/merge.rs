@@ -65,6 +65,8 @@ pub struct Profile {
     pub sign_tool: Option<Item>,
     /// Firmware packages.
     pub firmware_packages: Vec<Item>,
+    /// Microcode packages.
+    pub microcode_packages: Vec<Item>,
     /// Module patterns.
     pub modules: Vec<Item>,
     /// Prune rules.
@@ -75,6 +77,8 @@ pub struct Profile {
     pub plugins: Vec<Plugin>,
     /// Finalizers.
     pub finalize: Vec<Item>,
+    /// Links for units that start and for alternatives.
+    pub enable: Vec<Item>,
     /// Masked units.
     pub masks: Vec<Item>,
     /// Users that scripts would have made.
@@ -106,10 +110,12 @@ impl Profile {
             &self.kernel_follow,
             &self.kernel_arguments,
             &self.firmware_packages,
+            &self.microcode_packages,
             &self.modules,
             &self.prune,
             &self.dlopen,
             &self.finalize,
+            &self.enable,
             &self.masks,
             &self.users,
         ];
@@ -255,10 +261,12 @@ fn apply(profile: &mut Profile, body: Body) {
     apply_change(&mut profile.kernel_arguments, body.kernel_arguments, "kernel argument", warnings);
     apply_change(&mut profile.uki_follow, body.uki_follow, "kernel part", warnings);
     apply_change(&mut profile.firmware_packages, body.firmware_packages, "firmware package", warnings);
+    apply_change(&mut profile.microcode_packages, body.microcode_packages, "microcode package", warnings);
     apply_change(&mut profile.modules, body.modules, "module pattern", warnings);
     apply_change(&mut profile.prune, body.prune, "prune rule", warnings);
     apply_change(&mut profile.dlopen, body.dlopen, "dlopen feature", warnings);
     apply_change(&mut profile.finalize, body.finalize, "finalizer", warnings);
+    apply_change(&mut profile.enable, body.enable, "enabled link", warnings);
     apply_change(&mut profile.masks, body.masks, "mask", warnings);
     apply_change(&mut profile.users, body.users, "user", warnings);
     profile.block.extend(body.block);

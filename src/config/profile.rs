@@ -95,6 +95,8 @@ pub struct Body {
     pub sign_tool: Option<Item>,
     /// Packages that hold firmware.
     pub firmware_packages: Change,
+    /// Packages that hold microcode of processors.
+    pub microcode_packages: Change,
     /// Patterns of kernel modules.
     pub modules: Change,
     /// Rules of paths.
@@ -105,6 +107,8 @@ pub struct Body {
     pub plugins: Vec<Plugin>,
     /// Finalizers.
     pub finalize: Change,
+    /// Links for units that start and for alternatives.
+    pub enable: Change,
     /// Units that are masked.
     pub masks: Change,
     /// Users and groups in sysusers.d syntax that packages make in their scripts.
@@ -288,6 +292,10 @@ fn read_body(table: &mut Table) -> Result<Body, DocumentError> {
     body.firmware_packages = change(&mut firmware, "packages")?;
     firmware.finish()?;
 
+    let mut microcode = table.table("microcode")?;
+    body.microcode_packages = change(&mut microcode, "packages")?;
+    microcode.finish()?;
+
     body.modules = checked(change(table, "modules")?, "modules", |text| !text.trim_start_matches('-').is_empty())?;
     body.prune = checked(change(table, "prune")?, "prune", is_prune_rule)?;
     body.dlopen = change(table, "dlopen")?;
@@ -303,6 +311,7 @@ fn read_body(table: &mut Table) -> Result<Body, DocumentError> {
 
     let mut finalize = table.table("finalize")?;
     body.finalize = add_and_remove(&mut finalize)?;
+    body.enable = change(&mut finalize, "enable")?;
     body.masks = change(&mut finalize, "masks")?;
     body.users = change(&mut finalize, "users")?;
     body.emergency = finalize.text("emergency")?;

@@ -5,7 +5,7 @@ use crate::base::fs::FileError;
 use crate::finalize::check::Finding;
 use crate::tree::disk::DiskError;
 use crate::tree::{BadPath, TreeError};
-use crate::{finalize, modules, pack, plan, prune, settings, uki, unpack};
+use crate::{finalize, microcode, modules, pack, plan, prune, settings, uki, unpack};
 
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,9 @@ pub enum Error {
     /// Kernel modules.
     #[error(transparent)]
     Modules(#[from] modules::Error),
+    /// Microcode.
+    #[error(transparent)]
+    Microcode(#[from] microcode::Error),
     /// Finalizing.
     #[error(transparent)]
     Finalize(#[from] finalize::Error),
@@ -87,6 +90,7 @@ impl Error {
             Error::Plugin(err) => err,
             Error::Prune(err) => err,
             Error::Modules(err) => err,
+            Error::Microcode(err) => err,
             Error::Finalize(err) => err,
             Error::Settings(err) => err,
             Error::Pack(err) => err,

@@ -88,7 +88,17 @@ pub fn read(tree: &mut Tree, directory: &Path, version: &str) -> Result<(), Erro
     Ok(disk::read(tree, directory, &at, false, &Origin::Kernel)?)
 }
 
-/// Reads a firmware directory.
-pub fn read_firmware(tree: &mut Tree, directory: PathBuf) -> Result<(), Error> {
-    Ok(disk::read(tree, &directory, &TreePath::literal("usr/lib/firmware"), false, &Origin::Kernel)?)
+/// Reads of a firmware directory what is below these names, as far as they are there; an empty one is all of it.
+pub fn read_firmware(tree: &mut Tree, directory: &Path, below: &[&str]) -> Result<(), Error> {
+    let base = TreePath::literal("usr/lib/firmware");
+    for name in below {
+        let (from, at) = match *name {
+            "" => (directory.to_owned(), base.clone()),
+            name => (directory.join(name), base.join(name.as_bytes())?),
+        };
+        if from.is_dir() {
+            disk::read(tree, &from, &at, false, &Origin::Kernel)?;
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The build as a list of calls, in order. No stage knows the next; this is the one place that knows them all.
 
 mod describe;
+mod early;
 mod error;
 mod kernel;
 mod overlay;
@@ -17,12 +18,13 @@ pub use overlay::Include;
 pub use unified::Unified;
 
 use crate::acquire::Blob;
-use crate::config::{ImageKind, Item, Profile};
+use crate::config::{Blocked, ImageKind, Item, Profile};
 use crate::family::Family;
 use crate::finalize::{self, Applied, check};
 use crate::format::compress::{Compression, Format};
 use crate::host::facts::Facts;
 use crate::manifest::{Manifest, Repository};
+use crate::microcode::Microcode;
 use crate::modules::wishes::{Class, What, Wish};
 use crate::modules::{self, Selected};
 use crate::pack::{self, Image, Segment, SegmentName};
@@ -53,6 +55,8 @@ pub struct Request<'a> {
     pub includes: &'a [Include],
     /// How the base segment is compressed.
     pub compression: Compression,
+    /// The early segment is wanted as an image of its own, not in front of the others.
+    pub early_apart: bool,
     /// `SOURCE_DATE_EPOCH`; without it, the age of the newest file of the packages.
     pub epoch_s: Option<u32>,
     /// Threads; the bytes do not depend on it.
@@ -79,6 +83,8 @@ pub enum Outcome {
 pub struct Made {
     /// The image.
     pub image: Image,
+    /// The early segment, if it is wanted apart and there is one.
+    pub early: Option<Image>,
     /// The manifest as it stands beside the image, with what was left out.
     pub manifest: Manifest,
     /// The kernel version of its modules.
@@ -115,6 +121,8 @@ pub struct Stores<'a> {
 pub struct Planning<'a> {
     /// The merged configuration.
     pub profile: &'a Profile,
+    /// The machine that the image is for; nothing for a generic one.
+    pub facts: Option<&'a Facts>,
     /// Where the modules come from; nothing for a plan without any.
     pub kernel: Option<&'a Kernel>,
     /// What else a unified kernel image takes, if one is wanted.
@@ -126,8 +134,10 @@ pub struct Planning<'a> {
 /// Plans the packages of an image.
 pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Plan, Error> {
     reporter.event(&Event::Begin { stage: Stage::Plan });
-    let Planning { profile, kernel, unified, recommends } = *wanted;
-    let blocked = profile.block.iter().map(|blocked| plan::Blocked {
+    let Planning { profile, kernel, unified, recommends, .. } = *wanted;
+    // What is omitted enters no image, whatever blocks it: a package of a script that asks for it may stay in the plan.
+    let is_omitted = |blocked: &&Blocked| profile.omit.iter().any(|omit| omit.text == blocked.name.text);
+    let blocked = profile.block.iter().filter(|blocked| !is_omitted(blocked)).map(|blocked| plan::Blocked {
         name: blocked.name.text.clone(),
         why: blocked.why.clone(),
         source: blocked.name.source.clone(),
@@ -152,6 +162,7 @@ pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporte
             plan.packages.extend(plan::parts(Part::Firmware, name, &[], catalog)?);
         }
     }
+    plan.packages.extend(early::plan(wanted, catalog, reporter)?);
     reporter.event(&Event::End { stage: Stage::Plan, figures: &describe::plan_figures(&plan) });
     Ok(plan)
 }
@@ -218,18 +229,20 @@ pub fn build(
         check_boot(request.profile, &whole(spare.as_ref())?, kernel.as_deref(), reporter)?;
     }
 
-    let facts = describe::Facts { request, plan, unpacked: &base, rules: &rules, pruned: &pruned, applied: &applied };
+    let early = early::make(request, &files, family, &layout, stores, reporter)?;
+    let facts =
+        describe::Facts { request, plan, unpacked: &base, rules: &rules, pruned: &pruned, applied: &applied, early: &early };
     let parts = describe::Trees { base: &base.tree, settings: &settings.tree, whole: &host, secrets: &secrets };
     let manifest = describe::manifest(&facts, selected.as_ref(), &parts);
     let manifest_of_spare = spare.as_ref().map(|spare| describe::manifest(&facts, Some(spare), &parts));
     let options = pack::Options { epoch_s, threads: request.threads, store: stores.segments, ..pack::Options::default() };
     let version = selected.as_ref().map(|(version, _)| version.clone());
     let os_release = base.tree.read(&TreePath::literal("usr/lib/os-release")).cloned();
-    let image = pack_image(request, base.tree.clone(), selected, host.clone(), &manifest, &options, reporter)?;
+    let (image, apart) = pack_image(request, &early, base.tree.clone(), selected, host.clone(), &manifest, &options, reporter)?;
     let options = pack::Options { twin: Some(&image), ..options };
     let fallback = match manifest_of_spare {
         Some(manifest) => {
-            let image = pack_image(request, base.tree, spare, host, &manifest, &options, reporter)?;
+            let (image, _) = pack_image(request, &early, base.tree, spare, host, &manifest, &options, reporter)?;
             Some(Fallback { image, manifest })
         }
         None => None,
@@ -242,7 +255,7 @@ pub fn build(
         None => None,
     };
     let may_be_exposed = request.profile.exposed_secrets.as_ref().is_some_and(|item| item.text == "allow");
-    Ok(Outcome::Image(Box::new(Made { image, manifest, kernel, fallback, unified, may_be_exposed })))
+    Ok(Outcome::Image(Box::new(Made { image, early: apart, manifest, kernel, fallback, unified, may_be_exposed })))
 }
 
 /// Returns the machine's own configuration, for an image that holds one.
@@ -358,7 +371,7 @@ fn select_modules(
         Kernel::Directory { directory, version } => kernel::read(&mut tree, directory, version)?,
     }
     match source.firmware_directory() {
-        Some(directory) => kernel::read_firmware(&mut firmware, directory)?,
+        Some(directory) => kernel::read_firmware(&mut firmware, &directory, &[""])?,
         None => {
             let kept = |path: &TreePath, _: &str| kernel::is_firmware(path);
             firmware = files.unpack(Part::Firmware, &kept, family, layout, stores, request.threads, &crate::report::Silent)?.tree;
@@ -414,6 +427,7 @@ fn finalize_tree(
     let profile = request.profile;
     let options = finalize::Options {
         users: profile.users.clone(),
+        enable: profile.enable.clone(),
         masks: profile.masks.clone(),
         emergency: emergency(profile)?,
         locale: None,
@@ -447,15 +461,17 @@ fn check_boot(profile: &Profile, tree: &Tree, kernel: Option<&str>, reporter: &d
     }
 }
 
+#[allow(clippy::too_many_arguments, reason = "what packing needs is the pipeline's to know")]
 fn pack_image(
     request: &Request<'_>,
+    early: &Microcode,
     base: Tree,
     selected: Option<Chosen>,
     mut host: Tree,
     manifest: &Manifest,
     options: &pack::Options<'_>,
     reporter: &dyn Reporter,
-) -> Result<Image, Error> {
+) -> Result<(Image, Option<Image>), Error> {
     let path = TreePath::literal(crate::image::MANIFEST_PATH);
     let in_image = Manifest { dropped: Vec::new(), ..manifest.clone() };
     host.put(&path, Entry::file(in_image.to_json(), Origin::Made("manifest")))?;
@@ -468,7 +484,14 @@ fn pack_image(
         segments.push(Segment { name: SegmentName::Modules, tree: selected.tree, compression });
     }
     segments.push(Segment { name: SegmentName::Host, tree: host, compression: request.compression });
-    Ok(pack::pack(segments, options, reporter)?)
+    let early = Segment { name: SegmentName::Early, tree: early.tree.clone(), compression: none };
+    if !request.early_apart {
+        segments.push(early);
+        return Ok((pack::pack(segments, options, reporter)?, None));
+    }
+    let image = pack::pack(segments, options, reporter)?;
+    let early = (!early.tree.is_empty()).then(|| pack::pack(vec![early], options, reporter)).transpose()?;
+    Ok((image, early))
 }
 
 /// The newest file of the packages: the age of the content, whenever it is packed.

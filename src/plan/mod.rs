@@ -79,6 +79,8 @@ pub enum Part {
     Firmware,
     /// The UEFI stub of a unified kernel image.
     Stub,
+    /// Microcode of processors.
+    Microcode,
 }
 
 /// Why a package is in a plan: who asked for it first.

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::command::{at, explain, tool};
+use crate::md;
 use crate::scenarios::Bus;
 
 /// What a machine is made of.
@@ -144,6 +145,10 @@ impl Machine<'_> {
                 args.extend(["-device".into(), "virtio-scsi-pci".into(), "-drive".into(), format!("{drive},if=none,id=disk")]);
                 args.extend(["-device".into(), "scsi-hd,drive=disk".into()]);
             }
+        }
+        let second = md::second(self.disk);
+        if second.exists() {
+            args.extend(["-drive".into(), format!("file={},format=raw,if=virtio,snapshot=on", second.display())]);
         }
         for (name, value) in self.credentials {
             args.extend(["-smbios".into(), format!("type=11,value=io.systemd.credential:{name}={value}")]);

@@ -14,6 +14,7 @@ mod evidence;
 mod image;
 mod lvm;
 mod machine;
+mod md;
 mod prepare;
 mod report;
 mod root;

@@ -111,6 +111,9 @@ const GENERIC: &[&str] = &["--generic"];
 
 /// The machine that the emulator is.
 const FOR_VIRTIO: &[&str] = &["--host-facts", "tests/it/machines/virtio.json"];
+const WITH_MD: &[&str] = &["--generic", "--with", "md"];
+/// The component that microcode is in, of the mirror that this machine uses.
+const WITH_MICROCODE: &[&str] = &["--generic", crate::image::NON_FREE_FIRMWARE];
 
 const BY_LABEL: &str = "root=LABEL=root";
 // In one line each, as a person would type them; the UUID is `disk::LUKS_UUID`.
@@ -361,6 +364,32 @@ pub const SCENARIOS: &[Scenario] = &[
         firmware: Firmware::SecureBoot,
         expect: Expect::Refuses { says: &["Access Denied"] },
         ..UKI
+    },
+    Scenario {
+        name: "trixie-md",
+        shows: "a mirror of two disks",
+        tier: Tier::Slow,
+        disk: Disk::Md,
+        build: WITH_MD,
+        expect: Expect::Boots { source: "/dev/md127", fstype: "ext4" },
+        twin: Some("md-without-feature"),
+        ..BASE
+    },
+    Scenario {
+        name: "md-without-feature",
+        shows: "a mirror, and an image without the feature for it",
+        tier: Tier::Slow,
+        disk: Disk::Md,
+        append: "root=LABEL=root systemd.default_device_timeout_sec=15",
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        ..BASE
+    },
+    Scenario {
+        name: "microcode",
+        shows: "the real microcode of Intel and AMD in front",
+        tier: Tier::Slow,
+        build: WITH_MICROCODE,
+        ..BASE
     },
     compressed("compress-zstd", &["--generic", "--compress", "zstd:19"]),
     compressed("compress-xz", &["--generic", "--compress", "xz"]),
