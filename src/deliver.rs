@@ -2,17 +2,20 @@
 //! when the new one is on stable storage and was read back.
 //!
 //! The steps: a private temporary file in the same directory (0600 from the start), write, mode, fsync, drop it from the page cache, read
-//! it back and compare digests, rename, fsync of the directory, sync of the file system (on vfat and ext4 a rename without that is
-//! lost with the power). Errors of `close` are not looked at: nothing is written after the fsync that succeeded.
+//! it back and compare digests, rename, fsync of directory and file in an order that suits vfat, sync of the file system (on vfat and
+//! ext4 a rename without that is lost with the power). Errors of `close` are not looked at: nothing is written after the fsync that succeeded.
 //!
 //! No lock file is left behind: runs for one directory wait for each other by `flock` on the directory, but only for a while, for
 //! anybody who can read it could hold that lock. Nothing but disk space depends on it: names of temporary files are random, and
 //! a run holds a lock on its own, by which others know that it is alive.
 
+pub mod exposure;
+
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -40,6 +43,11 @@ const STEM_BYTES_MAX: usize = 200;
 /// What is read and written at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// What `statfs` says of vfat (`MSDOS_SUPER_MAGIC`), the only file system for boot files whose files have a limit of note.
+const VFAT_MAGIC: rustix::fs::FsWord = 0x4d44;
+/// A size is 32 bits there. The kernel would say `EFBIG` after all the writing, which is also what a process' own limit says.
+const VFAT_FILE_BYTES: u64 = 1 << 32;
+
 /// Temporary files of this process, to be removed when it is interrupted.
 static LIVE: Mutex<Live> = Mutex::new(Live { paths: BTreeSet::new(), abandoned: false });
 
@@ -54,6 +62,8 @@ pub struct Target {
     path: PathBuf,
     directory: PathBuf,
     replaces: bool,
+    /// A secret that is in what is delivered, by its path there: a file system that shows it to others is refused.
+    secret: Option<String>,
 }
 
 impl Target {
@@ -65,6 +75,18 @@ impl Target {
     /// Tells whether there was a file when this was checked.
     pub fn replaces(&self) -> bool {
         self.replaces
+    }
+
+    /// Returns the target for an image that holds secrets; fails if others could read it there. `allowed` accepts a file system that
+    /// keeps no permissions, but never a mode that lets others in.
+    pub fn for_secrets(mut self, mode: u32, allowed: bool, secrets: &[String], reporter: &dyn Reporter) -> Result<Self, Error> {
+        let Some(secret) = secrets.first().cloned() else { return Ok(self) };
+        if mode & 0o077 != 0 {
+            return Err(Error::Mode { path: self.path, mode, secret });
+        }
+        check_exposure(&self.directory, &self.path, allowed, &secret, reporter)?;
+        self.secret = Some(secret).filter(|_| !allowed);
+        Ok(self)
     }
 
     fn old(&self) -> Old {
@@ -131,6 +153,20 @@ pub enum Error {
         /// What became of the old file.
         old: Old,
     },
+    /// The file system holds no file of this size; seen before writing.
+    #[error("`{}` would have {}, and {file_system} holds less than {} in a file; {old}", .path.display(), Size(*.size_bytes), Size(*.limit_bytes))]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        size_bytes: u64,
+        /// What a file there has to stay below.
+        limit_bytes: u64,
+        /// The file system's name.
+        file_system: &'static str,
+        /// What became of the old file.
+        old: Old,
+    },
     /// A step failed.
     #[error("cannot {action} `{}` ({} of {} written); {old}", .path.display(), Size(*.written_bytes), Size(*.needed_bytes))]
     Step {
@@ -147,6 +183,26 @@ pub enum Error {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// An image with secrets was to be readable by others.
+    #[error("`{}` would hold the secret `{secret}`, and its mode was to be {mode:04o}: others could read it", .path.display())]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// The mode that was asked for.
+        mode: u32,
+        /// One of the secrets, by its path in the image.
+        secret: String,
+    },
+    /// The file system shows files to others.
+    #[error("`{}` would hold the secret `{secret}`, and others could read it there: {why}", .path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// What about the file system.
+        why: String,
+        /// One of the secrets, by its path in the image.
+        secret: String,
     },
     /// What was read back is not what was written.
     #[error("`{}` was not stored as written: wanted sha256 {wanted}, read back {found}; {old}", .path.display())]
@@ -185,7 +241,16 @@ impl Diagnostic for Error {
                 let missing = Size(needed_bytes.saturating_sub(*free_bytes));
                 vec![format!("free {missing} in `{}`: the old image stays until the new one is complete", parent(path).display())]
             }
+            Error::TooLarge { .. } => vec!["take less into the image, or put it on another file system".to_owned()],
             Error::Step { path, source, .. } => step_hint(path, source).into_iter().collect(),
+            Error::Mode { .. } => vec!["leave out `--mode`: an image that holds secrets has 0600".to_owned()],
+            Error::Exposed { .. } => vec![
+                "have the volume opened by a TPM (`systemd-cryptenroll --tpm2-device=auto DEVICE`), or seal the key with \
+                 `systemd-creds encrypt`: then no secret has to be in the image"
+                    .to_owned(),
+                "write to a file system that keeps permissions, or accept it with `--allow-exposed-secrets`, or `image.exposed-secrets = \"allow\"` in a drop-in"
+                    .to_owned(),
+            ],
             Error::ReadBack { .. } | Error::Unsettled { .. } => {
                 vec!["look into the kernel log (`dmesg`) for errors of the disk".to_owned()]
             }
@@ -214,6 +279,22 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
+/// Refuses to put a secret on a file system that keeps no permissions, or warns if that is `allowed`. `path` is what would hold it.
+pub fn check_exposure(directory: &Path, path: &Path, allowed: bool, secret: &str, reporter: &dyn Reporter) -> Result<(), Error> {
+    let Some(fstype) = exposure::exposed_by(directory) else { return Ok(()) };
+    if !allowed {
+        return Err(Error::Exposed {
+            path: path.to_owned(),
+            why: format!("{fstype} keeps no permissions"),
+            secret: secret.to_owned(),
+        });
+    }
+    let path = path.display();
+    let message = format!("`{path}` holds the secret `{secret}`, and {fstype} keeps no permissions: whoever mounts it reads it");
+    reporter.event(&Event::Warning { stage: Stage::Deliver, message: &message });
+    Ok(())
+}
+
 /// Checks whether a file can be delivered to `path`, so that no work is done in vain.
 ///
 /// A symlink is followed and stays: what it points to is replaced. A dangling one, a directory, a fifo, a device, an immutable file
@@ -227,7 +308,7 @@ pub fn check_target(path: &Path) -> Result<Target, Error> {
     if !directory.is_dir() {
         return Err(wrong("what should be its directory is none", None));
     }
-    let mut target = Target { path: directory.join(name), directory, replaces: false };
+    let mut target = Target { path: directory.join(name), directory, replaces: false, secret: None };
     let found = match fs::symlink_metadata(&target.path) {
         Ok(found) => Some(found),
         Err(err) if err.kind() == io::ErrorKind::NotFound => None,
@@ -318,6 +399,7 @@ fn place(
     check_space(&directory, target, size_bytes)?;
 
     let mut temporary = Temporary::create(target).map_err(step("create a temporary file beside", 0))?;
+    check_privacy(target, &temporary.file)?;
     let (wrote, wanted, written) = temporary.fill(write);
     wrote.map_err(step("write", written))?;
     if written != size_bytes {
@@ -331,12 +413,53 @@ fn place(
         return Err(Error::ReadBack { path: target.path.clone(), wanted, found, old: target.old() });
     }
     let kept_mode = temporary.file.metadata().map_err(step("look at", written))?.mode() & 0o7777;
-    temporary.rename(&target.path).map_err(step("rename the new file to", written))?;
-
-    let unsettled = |action| move |source| Error::Unsettled { action, path: target.path.clone(), source };
-    directory.sync_all().map_err(unsettled("write its directory to stable storage"))?;
-    retry_on_intr(|| rustix::fs::syncfs(&directory)).map_err(|err| unsettled("sync its file system")(err.into()))?;
+    let replaced = hold_replaced(target).map_err(step("hold the old file of", written))?;
+    let file = temporary.rename(&target.path).map_err(step("rename the new file to", written))?;
+    settle(&file, &directory, target).map_err(|(action, source)| Error::Unsettled {
+        action,
+        path: target.path.clone(),
+        source,
+    })?;
+    drop(replaced);
+    retry_on_intr(|| rustix::fs::syncfs(&directory)).map_err(|err| Error::Unsettled {
+        action: "sync its file system",
+        path: target.path.clone(),
+        source: err.into(),
+    })?;
     Ok(Delivered { path: target.path.clone(), size_bytes, sha256: wanted, mode: kept_mode, removed })
+}
+
+/// Keeps the file that is about to be replaced from being freed.
+///
+/// vfat frees its blocks at once, and a power cut may keep that and lose the directory entry that makes them superfluous: the name
+/// would then lead to the old file's size and to nothing.
+fn hold_replaced(target: &Target) -> io::Result<Option<OwnedFd>> {
+    use rustix::fs::{Mode, OFlags, open};
+    if !target.replaces {
+        return Ok(None);
+    }
+    let opened = retry_on_intr(|| open(&target.path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()));
+    match opened {
+        Ok(held) => Ok(Some(held)),
+        // Somebody removed it meanwhile: there is nothing to lose.
+        Err(Errno::NOENT) => Ok(None),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// Writes a rename to stable storage, in an order in which a power cut at any step leaves the old or the new file.
+///
+/// On vfat a rename changes two things in the directory: the temporary name goes, which belongs to the directory, and the final name
+/// gets the new file's size and blocks, which belongs to the *file*; only an fsync writes them and empties the disk's cache, syncfs
+/// alone does not. While both names have the same blocks, removing one would free those of the other: the temporary name goes first.
+/// A final name that was not there before has no blocks until the file is written: there the file goes first.
+fn settle(file: &File, directory: &File, target: &Target) -> Result<(), (&'static str, io::Error)> {
+    let sync_directory = || directory.sync_all().map_err(|err| ("write its directory to stable storage", err));
+    if target.replaces {
+        sync_directory()?;
+    }
+    file.sync_all().map_err(|err| ("write its new name to stable storage", err))?;
+    sync_directory()
 }
 
 /// Removes all temporary files of this process and lets it make no more. For a signal thread, just before it exits.
@@ -365,8 +488,13 @@ fn wait_for_others(directory: &File, reporter: &dyn Reporter) {
     }
 }
 
-/// Refuses early when the new file does not fit beside the old one.
+/// Refuses early when the file system holds no such file, or the new one does not fit beside the old one.
 fn check_space(directory: &File, target: &Target, size_bytes: u64) -> Result<(), Error> {
+    let is_vfat = rustix::fs::fstatfs(directory).is_ok_and(|found| found.f_type == VFAT_MAGIC);
+    if is_vfat && size_bytes >= VFAT_FILE_BYTES {
+        let (path, limit_bytes) = (target.path.clone(), VFAT_FILE_BYTES);
+        return Err(Error::TooLarge { path, size_bytes, limit_bytes, file_system: "vfat", old: target.old() });
+    }
     let Ok(space) = retry_on_intr(|| rustix::fs::fstatvfs(directory)) else {
         // A file system that does not say is believed when it is written to.
         return Ok(());
@@ -381,6 +509,17 @@ fn check_space(directory: &File, target: &Target, size_bytes: u64) -> Result<(),
         return Err(Error::Space { path: target.path.clone(), needed_bytes, free_bytes, old: target.old() });
     }
     Ok(())
+}
+
+/// Refuses, before the first byte, a file system that shows a file of mode 0600 with another one.
+fn check_privacy(target: &Target, file: &File) -> Result<(), Error> {
+    let Some(secret) = &target.secret else { return Ok(()) };
+    let mode = file.metadata().map_or(0o7777, |found| found.mode() & 0o7777);
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let why = format!("a file of mode 0600 has the mode {mode:04o} on its file system");
+    Err(Error::Exposed { path: target.path.clone(), why, secret: secret.clone() })
 }
 
 /// The part of the name that all temporary files for one target share.
@@ -486,10 +625,12 @@ impl Temporary {
         }
     }
 
-    fn rename(mut self, to: &Path) -> io::Result<()> {
+    /// Gives it its final name and returns the file, which is no longer removed.
+    fn rename(mut self, to: &Path) -> io::Result<File> {
+        let file = self.file.try_clone()?;
         retry_on_intr(|| rustix::fs::rename(&self.path, to))?;
         self.renamed = true;
-        Ok(())
+        Ok(file)
     }
 }
 

@@ -21,4 +21,5 @@ pub mod report;
 pub mod settings;
 pub mod store;
 pub mod tree;
+pub mod uki;
 pub mod unpack;

@@ -43,8 +43,11 @@ pub struct Manifest {
     pub rules: Vec<Rule>,
     /// Finalizers that were applied, with what each did.
     pub finalizers: Vec<Finalizer>,
-    /// Files of the configuration or `--include`.
+    /// Files of the machine, of the configuration or `--include`: all that comes from no package.
     pub included: Vec<Included>,
+    /// Paths of files that others must not read, nothing of what they hold. An image with any has the mode 0600 wherever it goes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     /// Things that were noticed: file capabilities that newc cannot hold, set-id bits that were dropped.
     pub notes: Vec<String>,
     /// What was left out, by path; only in the manifest beside the image.
@@ -155,7 +158,7 @@ pub struct Finalizer {
 pub struct Included {
     /// Where it is in the image.
     pub path: String,
-    /// Its digest if it is a regular file.
+    /// Its digest if it is a regular file and no secret: a digest would be enough to guess a passphrase by.
     pub sha256: Option<Sha256>,
     /// It is of the machine's own configuration, and not of an overlay or `--include`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

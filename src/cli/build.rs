@@ -6,12 +6,13 @@ use super::args::{Build, Format, Global, StopAfter};
 use super::progress::Progress;
 use super::request::{self, Settled};
 use super::session::{self, Session};
-use super::{Failure, UsageError, rebuild};
+use super::{Failure, UsageError, rebuild, uki};
 use crate::acquire;
 use crate::base::size::Size;
 use crate::deliver;
 use crate::family::deb::Deb;
 use crate::format::compress::Compression;
+use crate::pack::Image;
 use crate::pipeline::{self, Include, Outcome, Stores};
 use crate::plan::Plan;
 use crate::report::{Event, Reporter, Stage};
@@ -22,6 +23,7 @@ use crate::tree::{Tree, TreePath, disk};
 
 /// Runs the command.
 pub fn run(args: &Build, global: &Global, progress: &Progress) -> Result<(), Failure> {
+    crate::host::forgo_core_dumps();
     if args.all {
         return rebuild::all(args, global, progress);
     }
@@ -45,19 +47,27 @@ pub fn one(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
             let directory = args.root.clone().or_else(|| args.output.clone()).unwrap_or_default();
             write_tree(&tree, &directory, progress)
         }
-        Outcome::Image { image, manifest, kernel, fallback } => {
+        Outcome::Image(made) => {
             let target = match early {
                 Some(target) => target,
-                None => deliver::check_target(&default_name(kernel.as_deref()))?,
+                None => deliver::check_target(&default_name(args.format, made.kernel.as_deref()))?,
             };
-            let delivered = deliver::deliver(&target, image.size_bytes, mode, progress, |out| image.write_to(out))?;
+            let allowed = args.allow_exposed_secrets || made.may_be_exposed;
+            let private = |target: deliver::Target| target.for_secrets(mode, allowed, &made.manifest.secrets, progress);
+            let put = |target: &deliver::Target, image: &Image| {
+                deliver::deliver(target, image.size_bytes, mode, progress, |out| image.write_to(out))
+            };
+            let target = private(target)?;
+            let delivered = match &made.unified {
+                Some(bytes) => deliver::deliver(&target, bytes.len() as u64, mode, progress, |out| out.write_all(bytes))?,
+                None => put(&target, &made.image)?,
+            };
             if let Some(target) = spare {
                 // Where the first image is for any machine already, it is its own fallback.
-                let image = fallback.as_deref().map_or(&image, |fallback| &fallback.image);
-                deliver::deliver(&target, image.size_bytes, mode, progress, |out| image.write_to(out))?;
+                put(&private(target)?, made.fallback.as_ref().map_or(&made.image, |fallback| &fallback.image))?;
             }
             if let Some(path) = &args.manifest {
-                deliver::file(path, &manifest.to_json(), 0o644)?;
+                deliver::file(path, &made.manifest.to_json(), 0o644)?;
             }
             let message = format!("sha256 {}", delivered.sha256);
             progress.event(&Event::Detail { stage: Stage::Deliver, message: &message });
@@ -73,6 +83,8 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
     let settled = request::settle(&args.target, &args.kernel, global, progress)?;
     let kernel = request::kernel(&args.kernel, &settled, progress)?;
     let compression = compression(args, &settled)?;
+    let uki = uki::wanted(args, &settled, progress)?;
+    let unified = uki.as_ref().map(|wanted| &wanted.unified);
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)).max(1);
     let epoch_s = epoch()?;
     let profile = &settled.profile;
@@ -85,7 +97,7 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
     let world = session.world(&profile.distro, &args.sources, progress)?;
     let (plan, described) = {
         let repositories = session::repositories(&settled, &args.sources, &world, progress)?;
-        let wanted = pipeline::Planning { profile, kernel: Some(&kernel), recommends: args.target.recommends };
+        let wanted = pipeline::Planning { profile, kernel: Some(&kernel), unified, recommends: args.target.recommends };
         let plan = session::plan(&wanted, &args.sources, &repositories, progress)?;
         // The indexes are large, and no longer needed.
         (plan, repositories.described)
@@ -96,6 +108,7 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
         profile,
         facts: settled.facts.as_ref(),
         kernel: Some(kernel),
+        unified,
         overlays: &settled.layers.overlays,
         includes: &includes,
         compression,
@@ -111,7 +124,13 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
     let segments = session.store.dir("segments").filter(|_| writable).map(SegmentStore::new);
     let infos = session.store.dir("modules").map(|directory| InfoStore::new(&directory, writable));
     let stores = Stores { payloads: payloads.as_ref(), segments: segments.as_ref(), infos: infos.as_ref() };
-    Ok(pipeline::build(&request, &plan, &blobs, &Deb, stores, progress)?)
+    let mut outcome = pipeline::build(&request, &plan, &blobs, &Deb, stores, progress)?;
+    if let (Outcome::Image(made), Some(uki)) = (&mut outcome, &uki)
+        && let Some(bytes) = made.unified.take()
+    {
+        made.unified = Some(uki.signed(bytes, progress)?);
+    }
+    Ok(outcome)
 }
 
 fn check_fallback(args: &Build, path: &Path) -> Result<deliver::Target, Failure> {
@@ -129,7 +148,7 @@ fn check_fallback(args: &Build, path: &Path) -> Result<deliver::Target, Failure>
 }
 
 fn writes_image(args: &Build) -> bool {
-    args.format == Format::Cpio && args.stop_after.is_none()
+    args.format != Format::Dir && args.stop_after.is_none()
 }
 
 fn stage(stop_after: StopAfter) -> Stage {
@@ -141,8 +160,12 @@ fn stage(stop_after: StopAfter) -> Stage {
     }
 }
 
-fn default_name(kernel: Option<&str>) -> PathBuf {
-    PathBuf::from(kernel.map_or_else(|| "initrd.img".to_owned(), |version| format!("initrd-{version}.img")))
+fn default_name(format: Format, kernel: Option<&str>) -> PathBuf {
+    PathBuf::from(match (format, kernel) {
+        (Format::Uki, kernel) => format!("{}.efi", kernel.unwrap_or("linux")),
+        (_, Some(version)) => format!("initrd-{version}.img"),
+        (_, None) => "initrd.img".to_owned(),
+    })
 }
 
 /// A directory that is to be written must be absent or empty, and is looked at before any work.

@@ -71,6 +71,14 @@ fn segments_text(found: &Found) -> String {
             segment.format
         ); // writing to a String cannot fail
     }
+    if !found.sections.is_empty() {
+        out.push_str("\nsection      offset        size\n");
+    }
+    for section in &found.sections {
+        let content = section.content();
+        let (size, name) = (Size(content.len() as u64).to_string(), one_line(&section.name));
+        let _ = writeln!(out, "{name:<8} {:>10} {size:>11}", content.start); // writing to a String cannot fail
+    }
     out
 }
 
@@ -88,7 +96,11 @@ fn segments_json(found: &Found) -> serde_json::Value {
             })
         })
         .collect();
-    serde_json::json!({ "schema": 1, "segments": segments })
+    let sections = found.sections.iter().map(|section| {
+        let content = section.content();
+        serde_json::json!({ "name": section.name, "offset": content.start, "size": content.len() })
+    });
+    serde_json::json!({ "schema": 1, "segments": segments, "sections": sections.collect::<Vec<_>>() })
 }
 
 /// The entries as they are after unpacking: by name, the last of each.

@@ -104,7 +104,7 @@ fn audience(
 }
 
 fn read_facts(path: &Path) -> Result<Facts, Failure> {
-    let text = fs::read_text(path, limit::TEXT_BYTES_MAX)?;
+    let text = fs::read_text(path, limit::FACTS_BYTES_MAX)?;
     let wrong = |what: String| {
         let hint = "make the file with `mkinitrd-pkg host --json` of this version".to_owned();
         UsageError::Wrong { what: format!("`{}` does not describe a machine: {what}", path.display()), hint }

@@ -212,7 +212,7 @@ pub struct Volume {
     pub target: Option<String>,
     /// What is mounted, as the machine's configuration writes it: `UUID=…`, `/dev/mapper/vg0-root`, `server:/path`.
     pub source: String,
-    /// The name that crypttab gives to it, for [`Role::Attach`].
+    /// The name that crypttab gives to it or to what its key opens, for [`Role::Attach`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The block device behind it by the kernel's name; nothing for a network file system.
@@ -242,7 +242,7 @@ pub enum Role {
     Resume,
     /// An fstab entry with `x-initrd.mount`.
     Mount,
-    /// A crypttab entry with `x-initrd.attach` that nothing above stands on.
+    /// A crypttab entry with `x-initrd.attach` that nothing above stands on, or a file system that holds the key of one.
     Attach,
 }
 
@@ -283,6 +283,8 @@ pub enum FileContent {
     Link(String),
     /// A secret that was left out: `host --json` does so unless `--secrets` is given. A build that needs it fails and names it.
     Withheld,
+    /// It is there and was not read, and why: `a fifo`, `larger than 8 MiB`. A build that needs it fails and says so.
+    Unread(String),
 }
 
 impl Facts {
@@ -315,5 +317,13 @@ impl Facts {
     /// Returns a file of its configuration.
     pub fn file(&self, path: &str) -> Option<&HostFile> {
         self.files.iter().find(|file| file.path == path)
+    }
+
+    /// Returns the text of a file of its configuration; nothing where it is absent, withheld or no text.
+    pub fn text(&self, path: &str) -> Option<&str> {
+        match &self.file(path)?.content {
+            FileContent::Text(text) => Some(text),
+            _ => None,
+        }
     }
 }

@@ -29,6 +29,8 @@ pub enum Class {
     Volume,
     /// A disk that a volume is on.
     Disk,
+    /// A module that the machine's configuration names.
+    Configured,
     /// A device that is there.
     Device,
     /// A module that is loaded.

@@ -1,6 +1,6 @@
 //! From what the stages did to the manifest, and to the figures that a person reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Request;
 use crate::base::digest::Sha256;
@@ -10,7 +10,7 @@ use crate::manifest::{self, Manifest};
 use crate::modules::{KernelVersion, Selected};
 use crate::plan::{Plan, Planned, Reason};
 use crate::prune::{Cause, Dropped, Pruned, Rules};
-use crate::tree::{Origin, Tree};
+use crate::tree::{Origin, Tree, TreePath};
 use crate::unpack::Unpacked;
 
 /// What the stages left behind.
@@ -37,6 +37,8 @@ pub struct Trees<'a> {
     pub settings: &'a Tree,
     /// That, with overlays and included files over it.
     pub whole: &'a Tree,
+    /// Those paths of it that others must not read.
+    pub secrets: &'a BTreeSet<TreePath>,
 }
 
 /// Returns the figures of a plan in one line.
@@ -85,6 +87,7 @@ pub fn manifest(facts: &Facts<'_>, selected: Option<&(KernelVersion, Selected)>,
         rules: rules(facts),
         finalizers: finalizers(facts.applied),
         included: included(parts),
+        secrets: parts.secrets.iter().map(ToString::to_string).collect(),
         notes: notes(facts),
         dropped: dropped(facts),
     }
@@ -149,7 +152,7 @@ fn included(parts: &Trees<'_>) -> Vec<manifest::Included> {
     let files = parts.whole.iter().filter(|(_, entry)| !matches!(entry.kind, crate::tree::Kind::Dir));
     let include = |(path, entry): (&crate::tree::TreePath, &crate::tree::Entry)| manifest::Included {
         path: path.to_string(),
-        sha256: entry.content().map(|content| Sha256::of(content.bytes())),
+        sha256: entry.content().filter(|_| !parts.secrets.contains(path)).map(|content| Sha256::of(content.bytes())),
         setting: parts.settings.get(path).is_some_and(|setting| setting == entry),
     };
     files.map(include).collect()

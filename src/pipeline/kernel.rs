@@ -36,6 +36,19 @@ impl Kernel {
         }
     }
 
+    /// Returns the kernel's own file that belongs to a modules directory, if there is one: in it, or in the `boot` of the same root.
+    pub fn image(&self) -> Option<PathBuf> {
+        match self {
+            Kernel::Package(_) => None,
+            Kernel::Directory { directory, version } => {
+                // The directory is `ROOT/lib/modules/VERSION` or `ROOT/usr/lib/modules/VERSION`.
+                let roots = directory.ancestors().skip(3).take(2);
+                let boots = roots.map(|root| root.join("boot").join(format!("vmlinuz-{version}")));
+                std::iter::once(directory.join("vmlinuz")).chain(boots).find(|path| path.is_file())
+            }
+        }
+    }
+
     /// Tells whether firmware is to come from packages.
     pub fn wants_firmware_packages(&self) -> bool {
         self.firmware_directory().is_none()

@@ -5,13 +5,16 @@ mod error;
 mod kernel;
 mod overlay;
 pub mod standing;
+mod unified;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use describe::reason;
 pub use error::Error;
 pub use kernel::Kernel;
 pub use overlay::Include;
+pub use unified::Unified;
 
 use crate::acquire::Blob;
 use crate::config::{ImageKind, Item, Profile};
@@ -20,13 +23,14 @@ use crate::finalize::{self, Applied, check};
 use crate::format::compress::{Compression, Format};
 use crate::host::facts::Facts;
 use crate::manifest::{Manifest, Repository};
+use crate::modules::wishes::{Class, What, Wish};
 use crate::modules::{self, Selected};
 use crate::pack::{self, Image, Segment, SegmentName};
 use crate::package::{Catalog, Package};
 use crate::plan::{self, Part, Plan, Planned};
 use crate::prune::{self, Plugin, Pruned, Rules};
 use crate::report::{Event, Reporter, Stage};
-use crate::settings;
+use crate::settings::{self, Settings};
 use crate::store::infos::InfoStore;
 use crate::store::payload;
 use crate::store::segments::SegmentStore;
@@ -41,6 +45,8 @@ pub struct Request<'a> {
     pub facts: Option<&'a Facts>,
     /// Where the modules come from; nothing for an image without any.
     pub kernel: Option<Kernel>,
+    /// What else a unified kernel image takes, if one is wanted.
+    pub unified: Option<&'a Unified>,
     /// Directories that are laid over the tree, in rising priority.
     pub overlays: &'a [PathBuf],
     /// Files and directories of the host that go into the image.
@@ -65,17 +71,24 @@ pub struct Request<'a> {
 pub enum Outcome {
     /// The tree after the stage that was asked for.
     Tree(Tree),
-    /// The image, with its manifest.
-    Image {
-        /// The image.
-        image: Image,
-        /// The manifest as it stands beside the image, with what was left out.
-        manifest: Box<Manifest>,
-        /// The kernel version of its modules.
-        kernel: Option<String>,
-        /// The second image, if one was asked for.
-        fallback: Option<Box<Fallback>>,
-    },
+    /// The image, with all that belongs to it.
+    Image(Box<Made>),
+}
+
+/// An image and what belongs to it.
+pub struct Made {
+    /// The image.
+    pub image: Image,
+    /// The manifest as it stands beside the image, with what was left out.
+    pub manifest: Manifest,
+    /// The kernel version of its modules.
+    pub kernel: Option<String>,
+    /// The second image, if one was asked for and the first is not for any machine already.
+    pub fallback: Option<Fallback>,
+    /// The unified kernel image around it, if one is wanted.
+    pub unified: Option<Vec<u8>>,
+    /// The configuration accepts secrets where others can read them.
+    pub may_be_exposed: bool,
 }
 
 /// A second image, with modules for any machine.
@@ -104,6 +117,8 @@ pub struct Planning<'a> {
     pub profile: &'a Profile,
     /// Where the modules come from; nothing for a plan without any.
     pub kernel: Option<&'a Kernel>,
+    /// What else a unified kernel image takes, if one is wanted.
+    pub unified: Option<&'a Unified>,
     /// Take what packages recommend, too.
     pub recommends: bool,
 }
@@ -111,7 +126,7 @@ pub struct Planning<'a> {
 /// Plans the packages of an image.
 pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Plan, Error> {
     reporter.event(&Event::Begin { stage: Stage::Plan });
-    let Planning { profile, kernel, recommends } = *wanted;
+    let Planning { profile, kernel, unified, recommends } = *wanted;
     let blocked = profile.block.iter().map(|blocked| plan::Blocked {
         name: blocked.name.text.clone(),
         why: blocked.why.clone(),
@@ -125,7 +140,12 @@ pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporte
     };
     let mut plan = plan::plan(&request, catalog, reporter)?;
     if let Some(Kernel::Package(name)) = kernel {
-        plan.packages.extend(plan::parts(Part::Kernel, name, &profile.kernel_follow, catalog)?);
+        let mut follow = profile.kernel_follow.clone();
+        follow.extend(unified.map(|unified| unified.follow(profile)).unwrap_or_default());
+        plan.packages.extend(plan::parts(Part::Kernel, name, &follow, catalog)?);
+    }
+    if let Some(unified) = unified {
+        plan.packages.extend(unified.packages(profile, catalog)?);
     }
     if kernel.is_some_and(Kernel::wants_firmware_packages) {
         for name in &profile.firmware_packages {
@@ -182,7 +202,7 @@ pub fn build(
     let epoch_s = request.epoch_s.unwrap_or_else(|| newest(&base.tree));
     let applied = finalize_tree(request, &mut base.tree, &pruned, epoch_s, reporter)?;
     let settings = settings_of(request.profile, request.facts, reporter)?;
-    let host = join(settings.clone(), overlay::lay(request.overlays, request.includes)?)?;
+    let (host, secrets) = host_segment(request, &settings)?;
     let kernel = selected.as_ref().map(|(version, _)| version.to_string());
     let whole = |selected: Option<&Chosen>| {
         let modules = selected.map(|(_, selected)| selected.tree.clone()).unwrap_or_default();
@@ -199,28 +219,51 @@ pub fn build(
     }
 
     let facts = describe::Facts { request, plan, unpacked: &base, rules: &rules, pruned: &pruned, applied: &applied };
-    let parts = describe::Trees { base: &base.tree, settings: &settings, whole: &host };
-    let manifest = Box::new(describe::manifest(&facts, selected.as_ref(), &parts));
+    let parts = describe::Trees { base: &base.tree, settings: &settings.tree, whole: &host, secrets: &secrets };
+    let manifest = describe::manifest(&facts, selected.as_ref(), &parts);
     let manifest_of_spare = spare.as_ref().map(|spare| describe::manifest(&facts, Some(spare), &parts));
     let options = pack::Options { epoch_s, threads: request.threads, store: stores.segments, ..pack::Options::default() };
+    let version = selected.as_ref().map(|(version, _)| version.clone());
+    let os_release = base.tree.read(&TreePath::literal("usr/lib/os-release")).cloned();
     let image = pack_image(request, base.tree.clone(), selected, host.clone(), &manifest, &options, reporter)?;
     let options = pack::Options { twin: Some(&image), ..options };
     let fallback = match manifest_of_spare {
         Some(manifest) => {
             let image = pack_image(request, base.tree, spare, host, &manifest, &options, reporter)?;
-            Some(Box::new(Fallback { image, manifest }))
+            Some(Fallback { image, manifest })
         }
         None => None,
     };
-    Ok(Outcome::Image { image, manifest, kernel, fallback })
+    let unified = match request.unified {
+        Some(unified) => {
+            let ready = unified::Ready { request, files: &files, family, layout: &layout, stores, version, os_release };
+            Some(ready.unify(unified, &image, reporter)?)
+        }
+        None => None,
+    };
+    let may_be_exposed = request.profile.exposed_secrets.as_ref().is_some_and(|item| item.text == "allow");
+    Ok(Outcome::Image(Box::new(Made { image, manifest, kernel, fallback, unified, may_be_exposed })))
 }
 
 /// Returns the machine's own configuration, for an image that holds one.
-fn settings_of(profile: &Profile, facts: Option<&Facts>, reporter: &dyn Reporter) -> Result<Tree, Error> {
+fn settings_of(profile: &Profile, facts: Option<&Facts>, reporter: &dyn Reporter) -> Result<Settings, Error> {
     match facts.filter(|_| profile.kind.is_of_a_host()) {
         Some(facts) => Ok(settings::settings(profile, facts, reporter)?),
-        None => Ok(Tree::new()),
+        None => Ok(Settings::default()),
     }
+}
+
+/// Returns what comes from the machine and from the user, who has the last word, and which paths of it are secrets.
+fn host_segment(request: &Request<'_>, settings: &Settings) -> Result<(Tree, BTreeSet<TreePath>), Error> {
+    let added = overlay::lay(request.overlays, request.includes)?;
+    let mut secrets = settings.secrets.clone();
+    // What others may not read on this host is not for them in the image either.
+    let private = |entry: &Entry| entry.content().is_some() && entry.meta.mode & 0o004 == 0;
+    secrets.extend(added.iter().filter(|(_, entry)| private(entry)).map(|(path, _)| path.clone()));
+    if request.profile.emergency.as_ref().is_some_and(|item| item.text.starts_with("password:")) {
+        secrets.insert(TreePath::literal("etc/shadow"));
+    }
+    Ok((join(settings.tree.clone(), added)?, secrets))
 }
 
 /// A kernel's version and what was chosen of it.
@@ -330,11 +373,12 @@ fn select_modules(
     }
     let options = modules::Options { arch: Some(&request.profile.arch), infos: stores.infos, ..modules::Options::default() };
     let choose = |patterns: &[Item], kind: ImageKind, reporter: &dyn Reporter| {
-        let wishes = match (request.facts, kind) {
+        let mut wishes = match (request.facts, kind) {
             (None, _) | (_, ImageKind::Generic) => Vec::new(),
             (Some(facts), ImageKind::Host) => modules::wishes::of(facts, version.as_str()),
             (Some(facts), ImageKind::Full) => modules::wishes::of_volumes(facts, version.as_str()),
         };
+        wishes.extend(request.facts.map(named_modules).unwrap_or_default());
         let network = request.facts.is_some_and(modules::wishes::needs_network);
         let wanted = modules::Wanted { patterns, wishes: &wishes, network };
         modules::modules(&tree, &firmware, &version, &wanted, &options, request.threads, reporter)
@@ -352,6 +396,12 @@ fn select_modules(
         None => None,
     };
     Ok(Some((version, selected, spare)))
+}
+
+/// What the machine's configuration names, which the image holds whatever its kind.
+fn named_modules(facts: &Facts) -> Vec<Wish> {
+    let wish = |(name, reason)| Wish { class: Class::Configured, what: What::Name(name), reason, vital: false };
+    settings::module_names(facts).into_iter().map(wish).collect()
 }
 
 fn finalize_tree(

@@ -134,7 +134,7 @@ fn packages(manifest: &Manifest, now: &Now<'_>) -> Vec<Stale> {
 
 /// Compares what the machine's configuration and the overlays would put into the image with what is there.
 fn files(image: &Tree, manifest: &Manifest, now: &Now<'_>, reporter: &dyn Reporter) -> Result<Vec<Stale>, Error> {
-    let settings = settings_of(now.profile, now.facts, reporter)?;
+    let settings = settings_of(now.profile, now.facts, reporter)?.tree;
     let mut reasons = Vec::new();
     let gone = manifest.included.iter().filter(|file| file.setting);
     for path in gone.filter_map(|file| TreePath::parse(file.path.as_bytes()).ok()) {

@@ -77,6 +77,8 @@ pub enum Part {
     Kernel,
     /// Firmware that modules ask for.
     Firmware,
+    /// The UEFI stub of a unified kernel image.
+    Stub,
 }
 
 /// Why a package is in a plan: who asked for it first.

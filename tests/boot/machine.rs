@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
@@ -15,19 +16,45 @@ use crate::scenarios::Bus;
 pub struct Machine<'a> {
     /// Debian's name of its architecture.
     pub arch: &'a str,
-    /// The kernel.
-    pub kernel: &'a Path,
-    /// The initrd.
-    pub initrd: &'a Path,
+    /// What is started.
+    pub start: Start<'a>,
     /// The disk, which is never written to.
     pub disk: &'a Path,
     /// How it is connected.
     pub bus: Bus,
-    /// The kernel command line beside the console's.
-    pub append: &'a str,
     /// System credentials.
     pub credentials: &'a [(&'a str, &'a str)],
+    /// Keys that are pressed when a passphrase is asked for.
+    pub keys: &'a [&'a str],
 }
+
+/// What a machine starts.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'a> {
+    /// QEMU itself loads a kernel with an initrd.
+    Kernel {
+        /// The kernel.
+        kernel: &'a Path,
+        /// The initrd.
+        initrd: &'a Path,
+        /// The kernel command line beside the console's.
+        append: &'a str,
+    },
+    /// UEFI firmware starts what it finds on the disk. Needs the package `ovmf`; amd64 only.
+    Uefi {
+        /// Only what is signed by [`SNAKEOIL_CERTIFICATE`] is started.
+        secure_boot: bool,
+    },
+}
+
+/// The certificate that the firmware of a machine with Secure Boot believes; whoever has the package `ovmf` has its key, too.
+pub const SNAKEOIL_CERTIFICATE: &str = "/usr/share/ovmf/PkKek-1-snakeoil.pem";
+/// The key of that certificate, encrypted with [`SNAKEOIL_PASSPHRASE`].
+pub const SNAKEOIL_KEY: &str = "/usr/share/ovmf/PkKek-1-snakeoil.key";
+/// What opens that key.
+pub const SNAKEOIL_PASSPHRASE: &str = "snakeoil";
+
+const OVMF: &str = "/usr/share/OVMF";
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,24 +87,56 @@ const HOPELESS: &[&str] = &[
     "Press Enter for maintenance",
     "Entering emergency mode",
     "(initramfs)",
+    // The firmware has nothing to start.
+    "Shell> ",
 ];
 
 /// How long the console may go on once all is decided, so that the log has the whole story.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// How systemd asks for a passphrase.
+const PROMPT: &str = "Please enter passphrase";
+/// From one key to the next: an emulated keyboard forgets what comes faster than a busy host lets it look.
+const KEY_PAUSE: Duration = Duration::from_millis(400);
+
+/// Presses keys by the emulator's monitor.
+fn press(keys: &[&str], monitor: &Path) -> Result<(), String> {
+    // The prompt is on all consoles, but not in the same moment.
+    std::thread::sleep(GRACE);
+    let mut stream = UnixStream::connect(monitor).map_err(at(monitor))?;
+    for key in keys {
+        writeln!(stream, "sendkey {key}").map_err(at(monitor))?;
+        std::thread::sleep(KEY_PAUSE);
+    }
+    Ok(())
+}
+
 impl Machine<'_> {
-    fn arguments(&self) -> (&'static str, Vec<String>) {
-        let (program, machine, console) = match self.arch {
-            "arm64" => ("qemu-system-aarch64", ["-machine", "virt", "-cpu", "cortex-a72"], "ttyAMA0"),
-            _ => ("qemu-system-x86_64", ["-machine", "pc", "-cpu", "max"], "ttyS0"),
+    fn arguments(&self, variables: &Path, monitor: &Path) -> (&'static str, Vec<String>) {
+        let (program, machine, console) = match (self.arch, self.start) {
+            ("arm64", _) => ("qemu-system-aarch64", ["-machine", "virt", "-cpu", "cortex-a72"], "ttyAMA0"),
+            (_, Start::Kernel { .. }) => ("qemu-system-x86_64", ["-machine", "pc", "-cpu", "max"], "ttyS0"),
+            (_, Start::Uefi { .. }) => ("qemu-system-x86_64", ["-machine", "q35,smm=on", "-cpu", "max"], "ttyS0"),
         };
         let mut args: Vec<String> = machine.map(str::to_owned).to_vec();
-        let fixed =
-            "-accel tcg -m 2048 -smp 2 -nodefaults -display none -monitor none -serial stdio -device virtio-rng-pci -no-reboot";
+        let fixed = "-accel tcg -m 2048 -smp 2 -nodefaults -display none -serial stdio -device virtio-rng-pci -no-reboot";
         args.extend(fixed.split(' ').map(str::to_owned));
-        args.extend(["-kernel".into(), self.kernel.display().to_string()]);
-        args.extend(["-initrd".into(), self.initrd.display().to_string()]);
-        args.extend(["-append".into(), format!("console={console} panic=-1 oops=panic {}", self.append)]);
+        let socket = || format!("unix:{},server=on,wait=off", monitor.display());
+        args.extend(["-monitor".into(), if self.keys.is_empty() { "none".into() } else { socket() }]);
+        match self.start {
+            Start::Kernel { kernel, initrd, append } => {
+                args.extend(["-kernel".into(), kernel.display().to_string()]);
+                args.extend(["-initrd".into(), initrd.display().to_string()]);
+                args.extend(["-append".into(), format!("console={console} panic=-1 oops=panic {append}")]);
+            }
+            Start::Uefi { secure_boot } => {
+                let code = if secure_boot { "OVMF_CODE_4M.secboot.fd" } else { "OVMF_CODE_4M.fd" };
+                args.extend(["-drive".into(), format!("if=pflash,unit=0,format=raw,readonly=on,file={OVMF}/{code}")]);
+                args.extend(["-drive".into(), format!("if=pflash,unit=1,format=raw,file={}", variables.display())]);
+                // Otherwise the guest could write the variables that say whose signatures count.
+                args.extend(["-global".into(), "driver=cfi.pflash01,property=secure,value=on".into()]);
+            }
+        }
         let drive = format!("file={},format=raw,snapshot=on", self.disk.display());
         match self.bus {
             Bus::Virtio => args.extend(["-drive".into(), format!("{drive},if=virtio")]),
@@ -92,18 +151,36 @@ impl Machine<'_> {
         (program, args)
     }
 
+    /// Gives a machine with firmware fresh variables of its own in `variables`.
+    fn reset_variables(&self, variables: &Path) -> Result<(), String> {
+        let Start::Uefi { secure_boot } = self.start else { return Ok(()) };
+        let fresh = if secure_boot { "OVMF_VARS_4M.snakeoil.fd" } else { "OVMF_VARS_4M.fd" };
+        let fresh = Path::new(OVMF).join(fresh);
+        if !fresh.exists() {
+            return Err(format!("`{}` is not installed: run `cargo xtask setup`, or `apt-get install ovmf`", fresh.display()));
+        }
+        std::fs::copy(&fresh, variables).map(drop).map_err(at(variables))
+    }
+
     /// Runs it with its console in `log`, until `decided` says so of the console, or for `limit` at most.
     pub fn run(&self, log: &Path, limit: Duration, decided: impl Fn(&str) -> bool) -> Result<Run, String> {
-        let (program, args) = self.arguments();
+        let (variables, monitor) = (log.with_extension("vars"), log.with_extension("monitor"));
+        self.reset_variables(&variables)?;
+        let (program, args) = self.arguments(&variables, &monitor);
         let started = Instant::now();
         let mut command = tool(program);
         command.args(&args).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut guest = Guest::start(command.spawn().map_err(|error| explain(program, &error))?, log)?;
+        let mut typed = false;
         let mut decided_at: Option<(Instant, End)> = None;
         let end = loop {
             std::thread::sleep(Duration::from_millis(200));
             let off = guest.is_off();
             let console = guest.console();
+            if !typed && !self.keys.is_empty() && console.contains(PROMPT) {
+                press(self.keys, &monitor)?;
+                typed = true;
+            }
             if decided_at.is_none() {
                 let hopeless = || HOPELESS.iter().find(|text| console.contains(**text)).map(|text| End::Hopeless(text));
                 let end = if decided(&console) { Some(End::Decided) } else { hopeless() };
@@ -117,6 +194,9 @@ impl Machine<'_> {
             }
         };
         guest.stop();
+        if matches!(self.start, Start::Uefi { .. }) {
+            std::fs::remove_file(&variables).map_err(at(&variables))?;
+        }
         Ok(Run { end, console: guest.console(), seconds: started.elapsed().as_secs_f64() })
     }
 }

@@ -9,6 +9,7 @@
 mod command;
 mod debian;
 mod disk;
+mod esp;
 mod evidence;
 mod image;
 mod lvm;

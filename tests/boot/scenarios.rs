@@ -48,6 +48,28 @@ pub enum Change {
     AfterEarly,
 }
 
+/// What starts the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Firmware {
+    /// QEMU itself.
+    None,
+    /// UEFI, from an EFI system partition beside the root.
+    Uefi,
+    /// UEFI that starts only what is signed by the key that it knows.
+    SecureBoot,
+}
+
+impl Firmware {
+    /// Returns what the root says of the firmware.
+    pub fn as_said(self) -> &'static str {
+        match self {
+            Firmware::None => "none",
+            Firmware::Uefi => "uefi",
+            Firmware::SecureBoot => "uefi with Secure Boot",
+        }
+    }
+}
+
 /// One boot.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
@@ -69,10 +91,16 @@ pub struct Scenario {
     pub build: &'static [&'static str],
     /// What is done to the image.
     pub change: Change,
+    /// What starts the kernel; with UEFI, what is built is a unified kernel image that lies on the disk.
+    pub firmware: Firmware,
+    /// The unified kernel image is signed by the key that the firmware knows.
+    pub signed: bool,
     /// The kernel command line beside the console's.
     pub append: &'static str,
     /// Credentials, passed by SMBIOS.
     pub credentials: &'static [(&'static str, &'static str)],
+    /// Keys that are pressed on the machine's keyboard when a passphrase is asked for, by QEMU's names.
+    pub keys: &'static [&'static str],
     /// What has to come of it.
     pub expect: Expect,
     /// The scenario that shows the opposite, if this one boots.
@@ -100,6 +128,18 @@ const NO_ROOT: &str = "root=LABEL=nonexistent systemd.default_device_timeout_sec
 const RIGHT: &[(&str, &str)] = &[("cryptsetup.passphrase", "correct horse")];
 const WRONG: &[(&str, &str)] = &[("cryptsetup.passphrase", "battery staple")];
 
+const IN_MAPPED: &str = "root=/dev/mapper/root";
+const BY_KEY: &[&str] = &["--full", "--host-facts", "tests/boot/facts/luks-key.json", "--kernel-package", "linux-image-amd64"];
+const BY_WRONG_KEY: &[&str] =
+    &["--full", "--host-facts", "tests/boot/facts/luks-wrong-key.json", "--kernel-package", "linux-image-amd64"];
+/// The prompt is shown on both consoles; the evidence goes to the last one.
+const TYPED: &str = "console=tty0 console=ttyS0 root=/dev/mapper/root";
+const DVORAK: &[&str] = &["--full", "--host-facts", "tests/boot/facts/luks-dvorak.json", "--kernel-package", "linux-image-amd64"];
+const NO_MAP: &[&str] =
+    &["--full", "--host-facts", "tests/boot/facts/luks-dvorak-no-map.json", "--kernel-package", "linux-image-amd64"];
+/// `correct horse` on a keyboard with Dvorak's layout, by what an American keyboard has printed on these keys.
+const DVORAK_KEYS: &[&str] = &["i", "s", "o", "o", "d", "i", "k", "spc", "j", "s", "o", "semicolon", "d", "ret"];
+
 const PLAIN: Expect = Expect::Boots { source: "/dev/vda", fstype: "ext4" };
 
 const BASE: Scenario = Scenario {
@@ -112,10 +152,22 @@ const BASE: Scenario = Scenario {
     bus: Bus::Virtio,
     build: GENERIC,
     change: Change::None,
+    firmware: Firmware::None,
+    signed: false,
     append: BY_LABEL,
     credentials: &[],
+    keys: &[],
     expect: PLAIN,
     twin: None,
+};
+
+/// Its command line is in the image.
+const UKI: Scenario = Scenario {
+    tier: Tier::Slow,
+    firmware: Firmware::Uefi,
+    append: "root=PARTLABEL=root",
+    expect: Expect::Boots { source: "/dev/vda2", fstype: "ext4" },
+    ..BASE
 };
 
 /// A compression that nothing else distinguishes from the plain boot.
@@ -198,6 +250,50 @@ pub const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "trixie-luks2-key",
+        shows: "LUKS2, a key file of the machine's crypttab, and nobody types",
+        tier: Tier::Slow,
+        disk: Disk::Luks,
+        build: BY_KEY,
+        append: IN_MAPPED,
+        expect: Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" },
+        twin: Some("wrong-key"),
+        ..BASE
+    },
+    Scenario {
+        name: "wrong-key",
+        shows: "LUKS2 with another key file",
+        tier: Tier::Slow,
+        disk: Disk::Luks,
+        build: BY_WRONG_KEY,
+        append: IN_MAPPED,
+        expect: Expect::Refuses { says: &["Failed to start systemd-cryptsetup"] },
+        ..BASE
+    },
+    Scenario {
+        name: "trixie-keymap",
+        shows: "LUKS2, the passphrase typed on a Dvorak keyboard",
+        tier: Tier::Slow,
+        disk: Disk::Luks,
+        build: DVORAK,
+        append: TYPED,
+        keys: DVORAK_KEYS,
+        expect: Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" },
+        twin: Some("no-keymap"),
+        ..BASE
+    },
+    Scenario {
+        name: "no-keymap",
+        shows: "the same keys without the keyboard's map",
+        tier: Tier::Slow,
+        disk: Disk::Luks,
+        build: NO_MAP,
+        append: TYPED,
+        keys: DVORAK_KEYS,
+        expect: Expect::Refuses { says: &["Failed to start systemd-cryptsetup"] },
+        ..BASE
+    },
+    Scenario {
         name: "truncated-modules",
         shows: "an image cut within its kernel modules, which the kernel takes without a word",
         tier: Tier::Slow,
@@ -249,6 +345,22 @@ pub const SCENARIOS: &[Scenario] = &[
         tier: Tier::Slow,
         change: Change::AfterEarly,
         ..BASE
+    },
+    Scenario { name: "uki-ovmf", shows: "UEFI starts a unified kernel image", twin: Some("uki-unsigned"), ..UKI },
+    Scenario {
+        name: "uki-secure-boot",
+        shows: "UEFI with Secure Boot starts a signed one",
+        firmware: Firmware::SecureBoot,
+        signed: true,
+        twin: Some("uki-unsigned"),
+        ..UKI
+    },
+    Scenario {
+        name: "uki-unsigned",
+        shows: "UEFI with Secure Boot, and nobody has signed",
+        firmware: Firmware::SecureBoot,
+        expect: Expect::Refuses { says: &["Access Denied"] },
+        ..UKI
     },
     compressed("compress-zstd", &["--generic", "--compress", "zstd:19"]),
     compressed("compress-xz", &["--generic", "--compress", "xz"]),
