@@ -67,7 +67,7 @@ pub fn grant(
     }
     granted.unanswered.retain(|wish| !wish.vital || !answered.contains(wish.reason.as_str()));
     granted.excluded.sort();
-    granted.excluded.dedup();
+    granted.excluded.dedup_by(|a, b| (&a.0, a.1, &a.2.reason) == (&b.0, b.1, &b.2.reason));
     granted.offline.sort();
     granted.offline.dedup();
     Ok(granted)

@@ -161,17 +161,24 @@ const MOUNT_NEEDS: [(&str, &[&str]); 11] = [
     ("btrfs", &["crypto-crc32c", "crypto-xxhash64", "crypto-sha256", "crypto-blake2b-256"]),
 ];
 
+/// File systems that every kernel has in itself, and what is none.
+const OWN_FILE_SYSTEMS: [&str; 7] = ["", "none", "swap", "tmpfs", "ramfs", "rootfs", "devtmpfs"];
+
 fn of_file_system(volume: &Volume, title: &str, facts: &Facts, wishes: &mut Vec<Wish>) {
     let on_block = volume.block.as_deref().and_then(|block| facts.block(block)).and_then(|block| block.fstype.as_deref());
     let fstype = if volume.fstype == "auto" { on_block.unwrap_or_default() } else { &volume.fstype };
-    if volume.role == Role::Attach || ["", "swap", "none"].contains(&fstype) {
+    if volume.role == Role::Attach || OWN_FILE_SYSTEMS.contains(&fstype) {
         return;
     }
     let reason = format!("{fstype} of {title}");
-    for what in [alias(&format!("fs-{fstype}")), name(fstype)] {
-        wishes.push(Wish { class: Class::Volume, what, reason: reason.clone(), vital: true });
+    // `vfat,ext4` is tried in turn; one of them has to be there.
+    for kind in fstype.split(',') {
+        for what in [alias(&format!("fs-{kind}")), name(kind)] {
+            wishes.push(Wish { class: Class::Volume, what, reason: reason.clone(), vital: true });
+        }
     }
-    let needs = MOUNT_NEEDS.iter().filter(|(of, _)| *of == fstype).flat_map(|(_, needs)| needs.iter());
+    let is_one = |of: &str| fstype.split(',').any(|kind| kind == of);
+    let needs = MOUNT_NEEDS.iter().filter(|(of, _)| is_one(of)).flat_map(|(_, needs)| needs.iter());
     let options = volume.options.split(',').filter_map(|option| {
         let (key, value) = option.split_once('=')?;
         match key {
