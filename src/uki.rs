@@ -21,6 +21,8 @@ const SBAT_UKI: &str = "uki,1,UKI,uki,1,https://uapi-group.org/specifications/sp
 const UCODE_SINCE: u32 = 256;
 /// The first systemd-stub that never runs the kernel in place, where its memory would reach into what lies behind it.
 const LINUX_ANYWHERE_SINCE: u32 = 257;
+/// The first systemd-stub that leaves room for more lines in its `.sbat`; older ones keep theirs, as ukify left it then.
+const SBAT_ROOM_SINCE: u32 = 255;
 /// What systemd-stub says of itself, in its section `.sdmagic`.
 const STUB_MARK: &str = "LoaderInfo: systemd-stub ";
 
@@ -132,20 +134,29 @@ pub fn uki(parts: &Parts<'_>, reporter: &dyn Reporter) -> Result<Vec<u8>, Error>
     // An older stub starts the kernel where it lies, and its memory may grow over what follows: it has to be the last.
     let place = if generation >= Some(LINUX_ANYWHERE_SINCE) { 3 } else { sections.len() };
     sections.insert(place, (".linux", &kernel));
-    let bytes = compose(parts.stub, &sections, &sbat(&stub, &linux), linux.is_nx_compatible())
+    let may_keep_sbat = generation < Some(SBAT_ROOM_SINCE);
+    let bytes = compose(parts.stub, &sections, (&sbat(&stub, &linux), may_keep_sbat), linux.is_nx_compatible())
         .map_err(|source| Error::Compose { version, source })?;
     let figures = format!("{}, of it {} kernel", Size(bytes.len() as u64), Size(kernel.len() as u64));
     reporter.event(&Event::End { stage: Stage::Uki, figures: &figures });
     Ok(bytes)
 }
 
-fn compose(stub: &[u8], sections: &[(&str, &[u8])], sbat: &[u8], is_nx_compatible: bool) -> Result<Vec<u8>, PeError> {
+fn compose(
+    stub: &[u8],
+    sections: &[(&str, &[u8])],
+    (sbat, may_keep_sbat): (&[u8], bool),
+    is_nx_compatible: bool,
+) -> Result<Vec<u8>, PeError> {
     let mut editor = Editor::new(stub)?;
     for (name, data) in sections.iter().filter(|(_, data)| !data.is_empty()) {
         editor.add(name, data, *name == ".linux")?;
     }
-    if !editor.replace(".sbat", sbat)? {
-        editor.add(".sbat", sbat, false)?;
+    match editor.replace(".sbat", sbat) {
+        Ok(true) => {}
+        Ok(false) => editor.add(".sbat", sbat, false)?,
+        Err(PeError::SectionFull { .. }) if may_keep_sbat => {}
+        Err(err) => return Err(err),
     }
     // Firmware that enforces it believes the outer image, and would fail to start the inner one.
     if !is_nx_compatible {

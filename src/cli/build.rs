@@ -24,6 +24,7 @@ use crate::tree::{Tree, TreePath, disk};
 /// Runs the command.
 pub fn run(args: &Build, global: &Global, progress: &Progress) -> Result<(), Failure> {
     crate::host::forgo_core_dumps();
+    uki::check_rebuild(args)?;
     if args.all {
         return rebuild::all(args, global, progress);
     }

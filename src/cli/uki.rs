@@ -38,6 +38,15 @@ pub fn wanted(args: &Build, settled: &Settled, reporter: &dyn Reporter) -> Resul
     Ok(Some(Wanted { unified: Unified { stub, kernel_image, command_line }, signer }))
 }
 
+/// Refuses what cannot be told of a unified kernel image: its command line, stub and signature are not in the manifest.
+pub fn check_rebuild(args: &Build) -> Result<(), Failure> {
+    let options = [("--all", args.all), ("--if-stale", args.if_stale)];
+    match options.iter().find(|(_, is_given)| *is_given && args.format == Format::Uki) {
+        Some((name, _)) => Err(wrong(format!("`{name}` cannot be used with `--format uki`"), "build each with `-o FILE`")),
+        None => Ok(()),
+    }
+}
+
 fn wrong(what: String, hint: &str) -> Failure {
     UsageError::Wrong { what, hint: hint.to_owned() }.into()
 }

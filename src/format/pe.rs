@@ -307,15 +307,19 @@ impl Editor {
         let Some(number) = self.sections[..self.own_sections].iter().position(|section| section.name == name) else {
             return Ok(false);
         };
-        let section = &mut self.sections[number];
-        let (start, room) = (section.file_offset as usize, section.file_size);
+        let (at, start) = (self.sections[number].virtual_address, self.sections[number].file_offset as usize);
+        let behind =
+            self.sections.iter().filter(|other| other.virtual_address > at).map(|other| other.virtual_address - at).min();
+        let file_size = self.sections[number].file_size;
+        // In an old stub, the next section in memory may be nearer than in the file.
+        let room = file_size.min(behind.unwrap_or(u32::MAX));
         let size = u32::try_from(data.len()).ok().filter(|size| *size <= room);
         let full = || PeError::SectionFull { section: name.to_owned(), wanted_bytes: data.len(), found_bytes: room };
         let size = size.ok_or_else(full)?;
-        section.virtual_size = size;
-        if room > 0 {
+        self.sections[number].virtual_size = size;
+        if file_size > 0 {
             self.bytes[start..start + data.len()].copy_from_slice(data);
-            self.bytes[start + data.len()..start + room as usize].fill(0);
+            self.bytes[start + data.len()..start + file_size as usize].fill(0);
         }
         let header = self.table + number * SECTION_HEADER_BYTES;
         self.bytes[header + 8..header + 12].copy_from_slice(&size.to_le_bytes());

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::str::FromStr;
@@ -245,7 +246,8 @@ fn private_directory() -> Result<TempDir, Error> {
         return Err(Error::Interrupted);
     }
     let parent = std::env::temp_dir();
-    let directory = tempfile::Builder::new().prefix("mkinitrd-pkg-sign-").tempdir_in(&parent);
+    let private = fs::Permissions::from_mode(0o700);
+    let directory = tempfile::Builder::new().prefix("mkinitrd-pkg-sign-").permissions(private).tempdir_in(&parent);
     let directory = directory.map_err(FileError::on("create a directory in", parent))?;
     live.directory = Some(directory.path().to_owned());
     Ok(directory)

@@ -455,6 +455,7 @@ fn the_machine_says_command_line_and_name_of_the_system() {
 fn what_makes_no_sense_is_told_before_any_work() {
     let build = |more: &[&str]| ran(program().args(TRIXIE).args(["--arch", "amd64", "--offline"]).args(more));
     build(&["--cmdline", "quiet"]).bad(2, &["`--cmdline` is for a unified kernel image only", "--format uki"]);
+    build(&["--format", "uki", "--all"]).bad(2, &["`--all` cannot be used with `--format uki`"]);
     build(&["--format", "uki", "--stub", "/nonexistent"]).bad(2, &["`--stub /nonexistent`: there is no such file"]);
     build(&["--format", "uki", "--sign-key", "/nonexistent"]).bad(2, &["no certificate", "--sign-certificate"]);
     build(&["--format", "uki", "--sign-tool", "sbsign"]).bad(2, &["there is no key to sign with"]);
