@@ -7,6 +7,7 @@ mod diagnose;
 mod generate;
 mod host;
 mod ls;
+mod packages;
 mod plan;
 mod profiles;
 mod progress;

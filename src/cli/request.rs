@@ -21,6 +21,8 @@ pub struct Settled {
     pub layers: Layers,
     /// The host is of the same distribution.
     pub host_is_like: bool,
+    /// Distribution, release and architecture are the host's: what is installed there can go into the image.
+    pub is_own: bool,
     /// The machine that the image is for; nothing for a generic one.
     pub facts: Option<Facts>,
 }
@@ -33,7 +35,7 @@ pub fn settle(target: &Target, kernel: &KernelArgs, global: &Global, reporter: &
     };
     let host = match &facts {
         Some(facts) => Some(facts.os.clone()),
-        None => apt::os_release(Path::new("/"))?,
+        None => apt::os_release(&global.host_root)?,
     };
     let machine = facts.as_ref().map_or_else(host::machine, |facts| facts.machine.clone());
     let name = match &target.distro {
@@ -59,7 +61,7 @@ pub fn settle(target: &Target, kernel: &KernelArgs, global: &Global, reporter: &
     for message in &profile.warnings {
         reporter.event(&Event::Warning { stage: Stage::Config, message });
     }
-    Ok(Settled { profile, layers, host_is_like: own.is_some(), facts })
+    Ok(Settled { profile, layers, host_is_like: own.is_some(), is_own, facts })
 }
 
 /// Returns the machine that the image is for, if it is for one: the one described, or this host unless something else was asked for.

@@ -9,6 +9,7 @@ mod deb;
 mod deliver;
 mod depmod;
 mod finalize;
+mod installed;
 mod kernels;
 mod modules;
 mod parity;
