@@ -47,7 +47,7 @@ pub fn settle(target: &Target, kernel: &KernelArgs, global: &Global, reporter: &
     };
     let host = match &facts {
         Some(facts) => Some(facts.os.clone()),
-        None => apt::os_release(Path::new("/"))?,
+        None => apt::os_release(&global.host_root)?,
     };
     let machine = facts.as_ref().map_or_else(host::machine, |facts| facts.machine.clone());
     let name = match &target.distro {

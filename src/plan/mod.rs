@@ -83,6 +83,11 @@ pub enum Part {
     Microcode,
 }
 
+impl Part {
+    /// All of them.
+    pub const ALL: [Part; 5] = [Part::Base, Part::Kernel, Part::Firmware, Part::Stub, Part::Microcode];
+}
+
 /// Why a package is in a plan: who asked for it first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {

@@ -13,6 +13,7 @@ mod features;
 mod finalize;
 mod guest;
 mod host;
+mod installed;
 mod kernel_install;
 mod kernels;
 #[path = "../live/root.rs"]
