@@ -26,23 +26,31 @@
 //! }
 //! let packages: Vec<mkinitrd_pkg::package::Package> = Vec::new(); // what the plan chose
 //! for blob in acquire::acquire(&packages.iter().collect::<Vec<_>>(), &world)? {
-//!     let mut reader = blob.open();
+//!     let Some(mut reader) = blob.open() else { continue };
 //!     // … Family::read(&mut reader, …), then:
 //!     reader.finish()?;
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod known;
+mod machine;
+
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::SystemTime;
+
+pub use machine::{Listing, Machine};
 
 use crate::base::date::Seconds;
 use crate::base::digest::Sha256;
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::fs::FileError;
 use crate::base::trust::{KeyRef, Seen, SignedBy, Signer, hide_password};
+use crate::family::InstalledFiles;
+use crate::family::deb::installed::Unfit;
 use crate::family::deb::refusal;
 use crate::family::deb::repository::{self, Options, Repository};
 use crate::family::deb::sources::{self, RepoSpec, Sources};
@@ -53,6 +61,7 @@ use crate::report::{Event, Reporter, Stage};
 use crate::store::fetch::{FetchError, Fetcher};
 use crate::store::keyring::{Keyring, KeyringError, SignatureError};
 use crate::store::{self, Store, Stored, Unusable, VerifiedReader};
+use crate::tree::TreePath;
 
 /// Downloads at the same time. More do not make a mirror faster, and annoy it.
 const JOBS: usize = 6;
@@ -93,11 +102,45 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The package manager of this machine is at work.
+    #[error("transaction in progress: `{package}` is not whole on this machine, and there is no other source of it")]
+    Transaction {
+        /// Name and version.
+        package: String,
+        /// What shows it.
+        #[source]
+        because: Box<Unfit>,
+    },
+    /// Somebody changed what a package installed.
+    #[error("`{path}` of the installed `{package}` was changed, and there is no other source of it")]
+    Altered {
+        /// The name of the package.
+        package: String,
+        /// The file.
+        path: TreePath,
+        /// How.
+        #[source]
+        because: Box<Unfit>,
+    },
+    /// An installed package cannot be read.
+    #[error("the installed `{package}` cannot be used, and there is no other source of it")]
+    Unfit {
+        /// Name and version.
+        package: String,
+        /// Why not.
+        #[source]
+        because: Box<Unfit>,
+    },
 }
 
 impl Diagnostic for Error {
     fn kind(&self) -> ErrorKind {
         match self {
+            Error::Unfit { because, .. } => match &**because {
+                Unfit::Database(err) => err.kind(),
+                _ => ErrorKind::Host,
+            },
+            Error::Transaction { .. } | Error::Altered { .. } => ErrorKind::Host,
             Error::Repository(err) => err.kind(),
             Error::Sources(_) => ErrorKind::Host,
             Error::Package { source, .. } => source.kind(),
@@ -110,7 +153,11 @@ impl Diagnostic for Error {
         match self {
             Error::Repository(err) => err.place(),
             Error::Differs { path, .. } | Error::Absent { path, .. } => Some(path.display().to_string()),
-            Error::Sources(_) | Error::Package { .. } => None,
+            Error::Unfit { because, .. } => match &**because {
+                Unfit::Database(err) => err.place(),
+                _ => None,
+            },
+            Error::Sources(_) | Error::Package { .. } | Error::Transaction { .. } | Error::Altered { .. } => None,
         }
     }
 
@@ -123,6 +170,18 @@ impl Diagnostic for Error {
             Error::Package { source, .. } => source.hints(),
             Error::Differs { .. } | Error::Absent { .. } => vec!["make the index of the repository anew".to_owned()],
             Error::Sources(_) => vec!["name a mirror with `--mirror URL`".to_owned()],
+            Error::Transaction { .. } => vec![
+                "build again when it is over; `dpkg --configure -a` finishes one that was interrupted".to_owned(),
+                "take all packages from an archive with `--mirror URL`".to_owned(),
+            ],
+            Error::Altered { package, .. } => vec![
+                format!("put it back with `apt-get install --reinstall {package}`"),
+                format!("`dpkg --verify {package}` shows all that was changed"),
+            ],
+            Error::Unfit { because, .. } => match &**because {
+                Unfit::Database(err) => err.hints(),
+                _ => vec!["take all packages from an archive with `--mirror URL`".to_owned()],
+            },
         }
     }
 }
@@ -137,6 +196,8 @@ pub struct World<'a> {
     reporter: &'a dyn Reporter,
     /// Whether signatures are checked (default); `--no-verify` clears it.
     pub verify: bool,
+    /// The machine's own packages, where they count.
+    pub machine: Option<&'a Machine>,
     default_keys: OnceLock<Keyring>,
 }
 
@@ -158,6 +219,7 @@ impl<'a> World<'a> {
             now,
             reporter,
             verify: true,
+            machine: None,
             default_keys: OnceLock::new(),
         }
     }
@@ -173,7 +235,7 @@ impl<'a> World<'a> {
     fn options(&self) -> Options {
         let since = self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = Seconds::try_from(since.as_secs()).unwrap_or(Seconds::MAX);
-        Options { verify: self.verify, offline: self.fetcher.is_offline(), now }
+        Options { verify: self.verify, offline: self.fetcher.is_offline(), expired: false, now }
     }
 
     /// The keys that the machine trusts for every repository, and the distribution's archive keys if it has them.
@@ -324,9 +386,11 @@ pub enum Origin {
     Local(PathBuf),
     /// On a mirror.
     Mirror(String),
+    /// Installed on this machine.
+    Installed,
 }
 
-/// A package file, verified.
+/// A package file, verified; or what of an installed package is wanted, verified and in memory.
 #[derive(Debug, Clone)]
 pub struct Blob {
     /// Its digest.
@@ -335,57 +399,104 @@ pub struct Blob {
     pub size_bytes: u64,
     /// Where it was found.
     pub origin: Origin,
-    stored: Stored,
+    /// What a signed index says of the package, where an installed one was asked for and its file was found elsewhere.
+    pub listed: Option<Box<Package>>,
+    bytes: Bytes,
+}
+
+#[derive(Debug, Clone)]
+enum Bytes {
+    File(Stored),
+    Installed(Arc<InstalledFiles>),
 }
 
 impl Blob {
-    /// Returns a reader from its first byte on. It hashes what it gives: call [`VerifiedReader::finish`] when done with it,
-    /// before anything that was read is relied upon.
-    pub fn open(&self) -> VerifiedReader {
-        self.stored.open()
+    fn file(stored: Stored, origin: Origin) -> Self {
+        Self { sha256: stored.sha256, size_bytes: stored.size_bytes, origin, listed: None, bytes: Bytes::File(stored) }
+    }
+
+    /// Returns a reader of the package file from its first byte on; nothing for an installed package, which has none. It hashes what it
+    /// gives: call [`VerifiedReader::finish`] when done with it, before anything that was read is relied upon.
+    pub fn open(&self) -> Option<VerifiedReader> {
+        match &self.bytes {
+            Bytes::File(stored) => Some(stored.open()),
+            Bytes::Installed(_) => None,
+        }
+    }
+
+    /// Returns the files of an installed package.
+    pub fn installed(&self) -> Option<&InstalledFiles> {
+        match &self.bytes {
+            Bytes::File(_) => None,
+            Bytes::Installed(files) => Some(files),
+        }
     }
 
     /// Returns where it lies on this machine, if it has a name.
     pub fn path(&self) -> Option<&Path> {
-        self.stored.path.as_deref()
+        match &self.bytes {
+            Bytes::File(stored) => stored.path.as_deref(),
+            Bytes::Installed(_) => None,
+        }
     }
+}
+
+/// Decides which paths of an installed package are read, as they stand in its list.
+pub type Keep<'a> = dyn Fn(&TreePath) -> bool + Sync + 'a;
+
+/// A package whose files are wanted.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The package.
+    pub package: &'a Package,
+    /// Which of its files, if it is taken as it is installed. A package file is had as a whole.
+    pub keep: &'a Keep<'a>,
 }
 
 /// Gets the files of packages, in their order: from the cache, from apt's, from a local repository, from the mirror.
 pub fn acquire(wanted: &[&Package], world: &World<'_>) -> Result<Vec<Blob>, Error> {
-    // Each file stays open until it is unpacked: what was verified is what is read.
-    store::allow_open_files(wanted.len() as u64 + 256);
-    let total_bytes = wanted.iter().map(|package| package.size_bytes).sum::<u64>();
-    let done_bytes = std::sync::atomic::AtomicU64::new(0);
-    in_parallel(
-        wanted,
-        |package| get(package, world),
-        |package, _| {
-            let done = done_bytes.fetch_add(package.size_bytes, Ordering::Relaxed) + package.size_bytes;
-            let item = package.name.as_str();
-            world.reporter.event(&Event::Progress { stage: Stage::Acquire, done, total: total_bytes, item });
-        },
-    )
+    let all = |_: &TreePath| true;
+    let wanted: Vec<Wanted<'_>> = wanted.iter().map(|package| Wanted { package, keep: &all }).collect();
+    acquire_wanted(&wanted, world)
 }
 
-fn get(package: &Package, world: &World<'_>) -> Result<Blob, Error> {
-    let blob = |stored: Stored, origin| Blob { sha256: stored.sha256, size_bytes: stored.size_bytes, origin, stored };
-    let failed = |source| Error::Package { package: package.to_string(), source };
-    if let Some(stored) = world.store.get(&package.sha256).filter(|stored| stored.size_bytes == package.size_bytes) {
-        return Ok(blob(stored, Origin::Cache));
+/// Like [`acquire`]; of packages that are installed on this machine, and in no cache, only what is wanted is read.
+pub fn acquire_wanted(wanted: &[Wanted<'_>], world: &World<'_>) -> Result<Vec<Blob>, Error> {
+    // Each file stays open until it is unpacked: what was verified is what is read.
+    store::allow_open_files(wanted.len() as u64 + 256);
+    let total_bytes = wanted.iter().map(|wanted| wanted.package.size_bytes).sum::<u64>();
+    let done_bytes = std::sync::atomic::AtomicU64::new(0);
+    let blobs = in_parallel(
+        wanted,
+        |wanted| match (&wanted.package.location, world.machine) {
+            (Location::Installed, Some(machine)) => machine::get_installed(wanted, machine, world),
+            _ => get(wanted.package, world),
+        },
+        |wanted, _| {
+            let done = done_bytes.fetch_add(wanted.package.size_bytes, Ordering::Relaxed) + wanted.package.size_bytes;
+            let item = wanted.package.name.as_str();
+            world.reporter.event(&Event::Progress { stage: Stage::Acquire, done, total: total_bytes, item });
+        },
+    )?;
+    if let Some(machine) = world.machine {
+        machine::check_again(wanted, &blobs, machine, world)?;
     }
-    let archived = apt::archived(&world.root, package);
-    match store::open_verified(&archived, &package.sha256, Some(package.size_bytes)) {
-        Ok(stored) => return Ok(blob(stored, Origin::HostCache(archived))),
-        Err(Unusable::Differs) => world.detail(&format!("`{}` is not the file that the index lists", archived.display())),
-        Err(Unusable::Absent | Unusable::NotAFile) => {}
+    Ok(blobs)
+}
+
+/// Gets a package file that an index lists.
+fn get(package: &Package, world: &World<'_>) -> Result<Blob, Error> {
+    let failed = |source| Error::Package { package: package.to_string(), source };
+    if let Some(blob) = cached(package, world) {
+        remember(package, world);
+        return Ok(blob);
     }
     match &package.location {
         Location::File(path) => {
             // Pools of links are usual in local repositories; what they lead to is verified.
             let real = path.canonicalize().unwrap_or_else(|_| path.clone());
             match store::open_verified(&real, &package.sha256, Some(package.size_bytes)) {
-                Ok(stored) => Ok(blob(stored, Origin::Local(path.clone()))),
+                Ok(stored) => Ok(Blob::file(stored, Origin::Local(path.clone()))),
                 Err(Unusable::Differs) => {
                     Err(Error::Differs { package: package.to_string(), path: path.clone(), wanted: package.sha256 })
                 }
@@ -397,8 +508,36 @@ fn get(package: &Package, world: &World<'_>) -> Result<Blob, Error> {
         Location::Url(url) => {
             let incoming = world.store.incoming().map_err(|err| failed(err.into()))?;
             let fetched = world.fetcher.fetch_exact(&package.location, &package.sha256, package.size_bytes, incoming);
-            Ok(blob(fetched.map_err(failed)?, Origin::Mirror(hide_password(url))))
+            let blob = Blob::file(fetched.map_err(failed)?, Origin::Mirror(hide_password(url)));
+            remember(package, world);
+            Ok(blob)
         }
+        Location::Installed => {
+            let because = Box::new(Unfit::Gone { wanted: package.version.clone() });
+            Err(Error::Unfit { package: package.to_string(), because })
+        }
+    }
+}
+
+/// Looks for a package file in our cache and in apt's.
+fn cached(package: &Package, world: &World<'_>) -> Option<Blob> {
+    if let Some(stored) = world.store.get(&package.sha256).filter(|stored| stored.size_bytes == package.size_bytes) {
+        return Some(Blob::file(stored, Origin::Cache));
+    }
+    let archived = apt::archived(&world.root, package);
+    match store::open_verified(&archived, &package.sha256, Some(package.size_bytes)) {
+        Ok(stored) => return Some(Blob::file(stored, Origin::HostCache(archived))),
+        Err(Unusable::Differs) => world.detail(&format!("`{}` is not the file that the index lists", archived.display())),
+        Err(Unusable::Absent | Unusable::NotAFile) => {}
+    }
+    None
+}
+
+/// Remembers what a signed index says of a package of a distribution's archive.
+fn remember(package: &Package, world: &World<'_>) {
+    if world.verify && matches!(package.location, Location::Url(_)) {
+        // A cache that cannot be written was told already; without it an index is read again.
+        let _ = world.store.remember_listed(&world.distro, package);
     }
 }
 
@@ -408,10 +547,21 @@ pub fn locate(package: &Package, world: &World<'_>) -> Option<PathBuf> {
     let local = match &package.location {
         Location::File(path) => Some(path.clone()),
         Location::Url(_) => None,
+        Location::Installed => return locate(&world.store.listed(&world.distro, package)?, world),
     };
     let archived = apt::archived(&world.root, package);
     let cached = world.store.locate(&package.sha256, package.size_bytes);
     local.filter(|path| right(path)).or(cached).or_else(|| right(&archived).then_some(archived))
+}
+
+/// Returns where a package would come from, in a word: `cache`, `installed`, `local` or `mirror`. Nothing is verified.
+pub fn source(package: &Package, world: &World<'_>) -> &'static str {
+    match (&package.location, locate(package, world)) {
+        (Location::File(_), _) => "local",
+        (_, Some(_)) => "cache",
+        (Location::Installed, None) => "installed",
+        (Location::Url(_), None) => "mirror",
+    }
 }
 
 /// Does `work` for every item on a few threads. After a failure nothing new is begun; the first failure in order is returned.

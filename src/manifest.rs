@@ -97,7 +97,10 @@ pub struct Package {
     pub arch: String,
     /// Repository.
     pub repo: String,
-    /// Digest of its file.
+    /// What its files were read from: its package file, wherever that lay, or the machine that it is installed on.
+    #[serde(default)]
+    pub from: ReadFrom,
+    /// Digest of its file; of an installed package, that of what the machine's database says of it.
     pub sha256: Sha256,
     /// Why it is in the plan.
     pub reason: String,
@@ -120,6 +123,17 @@ pub struct File {
     /// The path of what needs it, and how: `runs`, `needs the library`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needed: Option<(String, String)>,
+}
+
+/// What the files of a package were read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadFrom {
+    /// Its package file.
+    #[default]
+    Archive,
+    /// The machine on which it is installed.
+    Installed,
 }
 
 /// A kernel module.

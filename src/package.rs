@@ -60,6 +60,8 @@ pub enum Location {
     Url(String),
     /// On this machine, in a `file:` repository.
     File(PathBuf),
+    /// It has none: the package is installed on this machine, and its database says what belongs to it.
+    Installed,
 }
 
 impl fmt::Display for Location {
@@ -67,6 +69,7 @@ impl fmt::Display for Location {
         match self {
             Location::Url(url) => f.write_str(url),
             Location::File(path) => write!(f, "file:{}", path.display()),
+            Location::Installed => f.write_str("installed"),
         }
     }
 }
@@ -214,6 +217,9 @@ pub enum Flaw {
         /// What it should hold.
         wanted: &'static str,
     },
+    /// What the database of a machine has of it cannot be read. Holds why.
+    #[error("{0}")]
+    Database(String),
 }
 
 /// Packages below this rank are never removed by their distribution's own tool (Debian's Essential and Protected).

@@ -24,7 +24,7 @@ use crate::base::digest::{Hasher, HashingReader, Sha256};
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::limit;
 use crate::base::size::Size;
-use crate::family::{Family, Member, ReadError};
+use crate::family::{Family, InstalledFiles, LocalChange, Member, ReadError};
 use crate::package::Package;
 use crate::report::{Event, Reporter, Stage};
 use crate::store::payload;
@@ -48,8 +48,17 @@ pub struct Input<'a> {
     pub package: &'a Package,
     /// Its place in the plan, which becomes the origin of its entries.
     pub index: u32,
-    /// Opens its file. It is asked twice for a package of which a hard link is kept without its target.
-    pub open: &'a Open<'a>,
+    /// Where its payload is read.
+    pub source: Source<'a>,
+}
+
+/// Where the payload of a package is read.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    /// In its file. That is opened twice for a package of which a hard link is kept without its target.
+    File(&'a Open<'a>),
+    /// On the machine, where it was read and verified already. It is never stored: the next build looks at the machine again.
+    Installed(&'a InstalledFiles),
 }
 
 /// What is made of the packages.
@@ -96,6 +105,9 @@ pub enum Remark {
     /// File capabilities, which an initrd cannot hold.
     #[error("its file capabilities are lost ({0}): an initrd cannot hold them")]
     Capabilities(String),
+    /// It is an installed file that is not as it was shipped.
+    #[error("{0}")]
+    Local(LocalChange),
 }
 
 /// Why packages cannot become a tree.
@@ -250,6 +262,11 @@ impl Worker<'_> {
 
     /// Reads one package, from the store if it is there.
     fn one(&self, input: &Input<'_>) -> Result<Kept, Error> {
+        let open_file = match input.source {
+            Source::File(open) => open,
+            Source::Installed(files) => return self.installed(input, files),
+        };
+        let open = |input: &Input<'_>| open_file().map_err(|source| Error::Open { package: input.package.to_string(), source });
         let key = payload_key(input.package);
         if let Some(kept) = self.payloads.and_then(|store| store.open(&key)).and_then(|stored| self.stored(input, &stored).ok()) {
             return Ok(kept);
@@ -292,6 +309,19 @@ impl Worker<'_> {
         collector.finish()
     }
 
+    /// Takes what was read of an installed package.
+    fn installed(&self, input: &Input<'_>, files: &InstalledFiles) -> Result<Kept, Error> {
+        let read =
+            |source| Error::Read { package: input.package.to_string(), location: input.package.location.to_string(), source };
+        let mut collector = self.collector(input);
+        for (member, bytes) in &files.members {
+            collector.take(member.clone(), &mut &bytes[..]).map_err(read)?;
+        }
+        files.dropped.iter().for_each(|path| collector.leave_out(path));
+        files.notes.iter().for_each(|(path, change)| collector.note(path, Remark::Local(*change)));
+        collector.finish().map_err(read)
+    }
+
     fn collector<'a>(&'a self, input: &Input<'a>) -> Collector<'a> {
         let size_bytes_max = match input.package.installed_bytes {
             // Some repositories do not say.
@@ -305,10 +335,6 @@ impl Worker<'_> {
         let message = format!("the unpacked `{}` is not kept for the next build: {err}: {}", input.package.name, err.source);
         self.reporter.event(&Event::Warning { stage: Stage::Unpack, message: &message });
     }
-}
-
-fn open(input: &Input<'_>) -> Result<Box<dyn Read + Send>, Error> {
-    (input.open)().map_err(|source| Error::Open { package: input.package.to_string(), source })
 }
 
 /// Returns what a payload is stored under: the file's digest, and who the metadata say it is, which was checked when it was stored.

@@ -12,7 +12,7 @@ use mkinitrd_pkg::pack::{self, Options, Segment, SegmentName};
 use mkinitrd_pkg::package::{Location, Package};
 use mkinitrd_pkg::report::Silent;
 use mkinitrd_pkg::tree::{Entry, Origin, Tree, TreePath};
-use mkinitrd_pkg::unpack::{Input, Layout, unpack};
+use mkinitrd_pkg::unpack::{Input, Layout, Source, unpack};
 
 /// A file of a package: path, mode, type flag of tar, link target, content.
 type File<'a> = (&'a str, u32, u8, &'a str, &'a [u8]);
@@ -108,8 +108,12 @@ fn tree() -> Tree {
         move || -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(Cursor::new(bytes.clone()))) }
     };
     let opens = [open(0), open(1)];
-    let inputs: Vec<Input<'_>> =
-        packages.iter().zip(&opens).zip(0..).map(|((package, open), index)| Input { package, index, open }).collect();
+    let inputs: Vec<Input<'_>> = packages
+        .iter()
+        .zip(&opens)
+        .zip(0..)
+        .map(|((package, open), index)| Input { package, index, source: Source::File(open) })
+        .collect();
     let keep = |path: &TreePath, _: &str| !path.is_under(&TreePath::literal("usr/share/doc"));
     unpack(&inputs, &Deb, &Layout::merged_usr(), &keep, None, 2, &Silent).expect("unpacks").tree
 }

@@ -1,4 +1,4 @@
-//! SHA-256 digests: the identity of everything that is stored, verified or compared.
+//! SHA-256 digests: the identity of everything that is stored, verified or compared. And MD5, which dpkg's database is written in.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -131,6 +131,128 @@ impl<R: Read> Read for HashingReader<R> {
     }
 }
 
+/// Returns the MD5 digest of `bytes` (RFC 1321). It tells an accident from none; it is no proof against somebody who makes collisions,
+/// so nothing that a stranger wrote is believed by it.
+pub fn md5(bytes: &[u8]) -> [u8; 16] {
+    let mut state = [0x6745_2301_u32, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
+    let (blocks, rest) = bytes.as_chunks::<64>();
+    blocks.iter().for_each(|block| md5_block(&mut state, block));
+    // A one, zeros, and the length in bits, in one more block or two.
+    let mut tail = [0_u8; 128];
+    tail[..rest.len()].copy_from_slice(rest);
+    tail[rest.len()] = 0x80;
+    let end = if rest.len() < 56 { 64 } else { 128 };
+    tail[end - 8..end].copy_from_slice(&(bytes.len() as u64).wrapping_mul(8).to_le_bytes());
+    tail[..end].as_chunks::<64>().0.iter().for_each(|block| md5_block(&mut state, block));
+    let mut digest = [0; 16];
+    for (place, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+        *place = word.to_le_bytes();
+    }
+    digest
+}
+
+/// How far each step of a round rotates, in turn.
+const MD5_ROTATIONS: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
+
+/// The whole part of 2^32 times the absolute sine of 1, 2, 3…
+const MD5_SINES: [u32; 64] = [
+    0xd76a_a478,
+    0xe8c7_b756,
+    0x2420_70db,
+    0xc1bd_ceee,
+    0xf57c_0faf,
+    0x4787_c62a,
+    0xa830_4613,
+    0xfd46_9501,
+    0x6980_98d8,
+    0x8b44_f7af,
+    0xffff_5bb1,
+    0x895c_d7be,
+    0x6b90_1122,
+    0xfd98_7193,
+    0xa679_438e,
+    0x49b4_0821,
+    0xf61e_2562,
+    0xc040_b340,
+    0x265e_5a51,
+    0xe9b6_c7aa,
+    0xd62f_105d,
+    0x0244_1453,
+    0xd8a1_e681,
+    0xe7d3_fbc8,
+    0x21e1_cde6,
+    0xc337_07d6,
+    0xf4d5_0d87,
+    0x455a_14ed,
+    0xa9e3_e905,
+    0xfcef_a3f8,
+    0x676f_02d9,
+    0x8d2a_4c8a,
+    0xfffa_3942,
+    0x8771_f681,
+    0x6d9d_6122,
+    0xfde5_380c,
+    0xa4be_ea44,
+    0x4bde_cfa9,
+    0xf6bb_4b60,
+    0xbebf_bc70,
+    0x289b_7ec6,
+    0xeaa1_27fa,
+    0xd4ef_3085,
+    0x0488_1d05,
+    0xd9d4_d039,
+    0xe6db_99e5,
+    0x1fa2_7cf8,
+    0xc4ac_5665,
+    0xf429_2244,
+    0x432a_ff97,
+    0xab94_23a7,
+    0xfc93_a039,
+    0x655b_59c3,
+    0x8f0c_cc92,
+    0xffef_f47d,
+    0x8584_5dd1,
+    0x6fa8_7e4f,
+    0xfe2c_e6e0,
+    0xa301_4314,
+    0x4e08_11a1,
+    0xf753_7e82,
+    0xbd3a_f235,
+    0x2ad7_d2bb,
+    0xeb86_d391,
+];
+
+fn md5_block(state: &mut [u32; 4], block: &[u8; 64]) {
+    let mut words = [0_u32; 16];
+    for (word, raw) in words.iter_mut().zip(block.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*raw);
+    }
+    let mut s = *state;
+    md5_round::<0>(&mut s, &words, |x, y, z| z ^ (x & (y ^ z)));
+    md5_round::<1>(&mut s, &words, |x, y, z| y ^ (z & (x ^ y)));
+    md5_round::<2>(&mut s, &words, |x, y, z| x ^ y ^ z);
+    md5_round::<3>(&mut s, &words, |x, y, z| y ^ (x | !z));
+    for (word, new) in state.iter_mut().zip(s) {
+        *word = word.wrapping_add(new);
+    }
+}
+
+/// Sixteen steps. The loop has constant bounds, so that it is unrolled and every index is known.
+#[inline(always)]
+fn md5_round<const ROUND: usize>(s: &mut [u32; 4], words: &[u32; 16], mix: impl Fn(u32, u32, u32) -> u32) {
+    for i in 0..16 {
+        let word = match ROUND {
+            0 => i,
+            1 => (5 * i + 1) % 16,
+            2 => (3 * i + 5) % 16,
+            _ => 7 * i % 16,
+        };
+        let [a, b, c, d] = *s;
+        let sum = a.wrapping_add(mix(b, c, d)).wrapping_add(MD5_SINES[ROUND * 16 + i]).wrapping_add(words[word]);
+        *s = [d, b.wrapping_add(sum.rotate_left(MD5_ROTATIONS[ROUND][i % 4])), b, c];
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +269,26 @@ mod tests {
     fn what_is_not_64_hex_digits_is_refused() {
         for text in ["", "e3b0", &"g".repeat(64), &"é".repeat(32)] {
             assert!(text.parse::<Sha256>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn md5_is_that_of_md5sum() {
+        let hex = |bytes: &[u8]| md5(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(hex(b""), "d41d8cd98f00b204e9800998ecf8427e");
+        assert_eq!(hex(b"abc"), "900150983cd24fb0d6963f7d28e17f72");
+        for size in [1, 55, 56, 57, 63, 64, 65, 119, 120, 121, 1_000_003] {
+            let bytes: Vec<u8> = (0..size).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+            let mut tool = std::process::Command::new("md5sum")
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .expect("md5sum, of the Debian package coreutils");
+            let mut input = tool.stdin.take().expect("a pipe");
+            io::Write::write_all(&mut input, &bytes).expect("writing");
+            drop(input);
+            let output = tool.wait_with_output().expect("md5sum").stdout;
+            assert_eq!(hex(&bytes), String::from_utf8_lossy(&output[..32]), "{size} bytes");
         }
     }
 

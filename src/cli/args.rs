@@ -46,6 +46,9 @@ pub struct Global {
     /// Treat warnings as errors.
     #[arg(long, global = true, help_heading = "Global options")]
     pub strict: bool,
+    /// Take the machine whose root is this directory for the host, as far as its packages go.
+    #[arg(long, global = true, hide = true, value_name = "DIR", default_value = "/")]
+    pub host_root: PathBuf,
 }
 
 /// When to colour.
@@ -133,7 +136,7 @@ pub struct Sources {
     /// A keyring for `--repo` and `--mirror` (may be repeated) [default: the distribution's keys].
     #[arg(long, value_name = "FILE", help_heading = "Packages from")]
     pub keyring: Vec<PathBuf>,
-    /// Use no network: only the caches.
+    /// Use no network: only the caches and what is installed.
     #[arg(long, help_heading = "Packages from")]
     pub offline: bool,
     /// Do not check signatures. Everything that is made says so.

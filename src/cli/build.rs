@@ -5,16 +5,14 @@ use std::path::{Path, PathBuf};
 use super::args::{Build, Format, Global, StopAfter};
 use super::progress::Progress;
 use super::request::{self, Settled};
-use super::session::{self, Session};
-use super::{Failure, UsageError, rebuild, uki};
-use crate::acquire;
+use super::session::Session;
+use super::{Failure, UsageError, packages, rebuild, uki};
 use crate::base::size::Size;
 use crate::deliver;
 use crate::family::deb::Deb;
 use crate::format::compress::Compression;
 use crate::pack::Image;
 use crate::pipeline::{self, Include, Outcome, Stores};
-use crate::plan::Plan;
 use crate::report::{Event, Reporter, Stage};
 use crate::store::infos::InfoStore;
 use crate::store::payload;
@@ -114,22 +112,21 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
     let figures = format!("{} {} {}, {kind}, with {}", profile.distro, profile.release, profile.arch, features.join(" "));
     progress.event(&Event::End { stage: Stage::Config, figures: &figures });
 
+    let stop_after = args.stop_after.map(stage).or((args.format == Format::Dir).then_some(Stage::Finalize));
     let session = Session::open(global, &args.sources)?;
-    let world = session.world(&profile.distro, &args.sources, progress)?;
-    let (plan, described) = {
-        let repositories = session::repositories(&settled, &args.sources, &world, progress)?;
-        let wanted = pipeline::Planning {
-            profile,
-            facts: settled.facts.as_ref(),
-            kernel: Some(&kernel),
-            unified,
-            recommends: args.target.recommends,
-        };
-        let plan = session::plan(&wanted, &args.sources, &repositories, progress)?;
-        // The indexes are large, and no longer needed.
-        (plan, repositories.described)
+    let machine = packages::machine(&settled, &args.sources, global, progress)?;
+    let mut world = session.world(&profile.distro, &args.sources, progress)?;
+    world.machine = machine.as_ref();
+    let wanted = pipeline::Planning {
+        profile,
+        facts: settled.facts.as_ref(),
+        kernel: Some(&kernel),
+        unified,
+        recommends: args.target.recommends,
     };
-    let blobs = fetch(&plan, &world, progress)?;
+    let mut chosen = packages::choose(&settled, &wanted, &args.sources, global, &world, progress)?;
+    let keeps = pipeline::Keeps::new(profile, stop_after)?;
+    let blobs = packages::fetch(&mut chosen, &keeps, &world, progress)?;
 
     let request = pipeline::Request {
         profile,
@@ -142,9 +139,9 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
         early_apart: args.microcode.is_some(),
         epoch_s,
         threads,
-        stop_after: args.stop_after.map(stage).or((args.format == Format::Dir).then_some(Stage::Finalize)),
+        stop_after,
         verified: !args.sources.no_verify,
-        repositories: described,
+        repositories: chosen.described,
         fallback: args.fallback.as_ref().map(|_| settled.generic_modules()).transpose()?.flatten(),
     };
     let writable = session.store.warning().is_none();
@@ -152,7 +149,7 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
     let segments = session.store.dir("segments").filter(|_| writable).map(SegmentStore::new);
     let infos = session.store.dir("modules").map(|directory| InfoStore::new(&directory, writable));
     let stores = Stores { payloads: payloads.as_ref(), segments: segments.as_ref(), infos: infos.as_ref() };
-    let mut outcome = pipeline::build(&request, &plan, &blobs, &Deb, stores, progress)?;
+    let mut outcome = pipeline::build(&request, &chosen.plan, &blobs, &Deb, stores, progress)?;
     if let (Outcome::Image(made), Some(uki)) = (&mut outcome, &uki)
         && let Some(bytes) = made.unified.take()
     {
@@ -249,18 +246,6 @@ fn epoch() -> Result<Option<u32>, Failure> {
         Ok(text) => Ok(Some(crate::pack::parse_epoch(&text)?)),
         Err(_) => Ok(None),
     }
-}
-
-fn fetch(plan: &Plan, world: &acquire::World<'_>, reporter: &dyn Reporter) -> Result<Vec<acquire::Blob>, Failure> {
-    reporter.event(&Event::Begin { stage: Stage::Acquire });
-    let wanted: Vec<_> = plan.wanted().map(|planned| &planned.package).collect();
-    let blobs = acquire::acquire(&wanted, world)?;
-    let fetched: u64 =
-        blobs.iter().filter(|blob| matches!(blob.origin, acquire::Origin::Mirror(_))).map(|blob| blob.size_bytes).sum();
-    let all: u64 = blobs.iter().map(|blob| blob.size_bytes).sum();
-    let figures = format!("{} packages, {}, of it {} downloaded", blobs.len(), Size(all), Size(fetched));
-    reporter.event(&Event::End { stage: Stage::Acquire, figures: &figures });
-    Ok(blobs)
 }
 
 fn write_tree(tree: &Tree, directory: &Path, reporter: &dyn Reporter) -> Result<(), Failure> {

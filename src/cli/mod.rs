@@ -10,6 +10,7 @@ mod generate;
 mod host;
 mod kernel_install;
 mod ls;
+mod packages;
 mod plan;
 mod profiles;
 mod progress;

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::args::{Format, Global, PlanArgs};
 use super::progress::Progress;
 use super::request::{self, Settled};
-use super::session::{self, Session};
-use super::{Failure, UsageError, print};
+use super::session::Session;
+use super::{Failure, UsageError, packages, print};
 use crate::acquire::{self, World};
 use crate::base::size::Size;
 use crate::deliver;
@@ -21,8 +21,9 @@ pub fn run(args: &PlanArgs, global: &Global, progress: &Progress) -> Result<(), 
     }
     let kernel = if args.bare { None } else { Some(request::kernel(&args.kernel, &settled, progress)?) };
     let session = Session::open(global, &args.sources)?;
-    let world = session.world(&settled.profile.distro, &args.sources, progress)?;
-    let repositories = session::repositories(&settled, &args.sources, &world, progress)?;
+    let machine = packages::machine(&settled, &args.sources, global, progress)?;
+    let mut world = session.world(&settled.profile.distro, &args.sources, progress)?;
+    world.machine = machine.as_ref();
     let unified = (args.format == Format::Uki && !args.bare).then(Unified::default);
     let wanted = pipeline::Planning {
         profile: &settled.profile,
@@ -31,14 +32,14 @@ pub fn run(args: &PlanArgs, global: &Global, progress: &Progress) -> Result<(), 
         unified: unified.as_ref(),
         recommends: args.target.recommends,
     };
-    let plan = session::plan(&wanted, &args.sources, &repositories, progress)?;
+    let plan = packages::choose(&settled, &wanted, &args.sources, global, &world, progress)?.plan;
     if let Some(path) = &args.lock {
         deliver::file(path, lock::write(&plan).as_bytes(), 0o644)?;
     }
     request::check_strict(global, progress.warnings())?;
     let text = match global.json {
         true => format!("{:#}\n", as_json(&settled, &plan, !args.sources.no_verify, &world)),
-        false => as_text(&plan, !args.sources.no_verify, global.verbose > 0),
+        false => as_text(&plan, !args.sources.no_verify, global.verbose > 0, &world),
     };
     print(&text)
 }
@@ -64,6 +65,7 @@ fn as_json(settled: &Settled, plan: &Plan, verified: bool, world: &World<'_>) ->
             "version": package.version,
             "arch": package.arch,
             "repo": package.repo,
+            "from": acquire::source(package, world),
             "url": package.location.to_string(),
             "file": acquire::locate(package, world),
             "sha256": package.sha256,
@@ -88,7 +90,7 @@ fn as_json(settled: &Settled, plan: &Plan, verified: bool, world: &World<'_>) ->
     })
 }
 
-fn as_text(plan: &Plan, verified: bool, urls: bool) -> String {
+fn as_text(plan: &Plan, verified: bool, urls: bool, world: &World<'_>) -> String {
     let mut out = String::new();
     if !verified {
         out.push_str("# signatures were not checked (--no-verify)\n");
@@ -98,7 +100,8 @@ fn as_text(plan: &Plan, verified: bool, urls: bool) -> String {
         let package = &planned.package;
         let size = if planned.omitted { "left out".to_owned() } else { Size(package.size_bytes).to_string() };
         let reason = pipeline::reason(&planned.reason);
-        let _ = writeln!(out, "{:<width$}  {:<26} {size:>9}  {reason}", package.name, package.version); // writing to a String cannot fail
+        let from = acquire::source(package, world);
+        let _ = writeln!(out, "{:<width$}  {:<26} {size:>9}  {from:<9}  {reason}", package.name, package.version); // writing to a String cannot fail
         if urls {
             let _ = writeln!(out, "{:width$}  {}  {}", "", package.repo, package.location); // cannot fail
         }

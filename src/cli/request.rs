@@ -21,7 +21,7 @@ pub struct Settled {
     pub layers: Layers,
     /// The host is of the same distribution.
     pub host_is_like: bool,
-    /// The host is of the same distribution, release and architecture.
+    /// Distribution, release and architecture are the host's: what is installed there can go into the image.
     pub is_own: bool,
     /// The machine that the image is for; nothing for a generic one.
     pub facts: Option<Facts>,
@@ -47,7 +47,7 @@ pub fn settle(target: &Target, kernel: &KernelArgs, global: &Global, reporter: &
     };
     let host = match &facts {
         Some(facts) => Some(facts.os.clone()),
-        None => apt::os_release(Path::new("/"))?,
+        None => apt::os_release(&global.host_root)?,
     };
     let machine = facts.as_ref().map_or_else(host::machine, |facts| facts.machine.clone());
     let name = match &target.distro {

@@ -1,6 +1,6 @@
-//! What `build` and `plan` share: the cache, the repositories, and the packages that they settle on.
+//! What `build` and `plan` share: the cache and the repositories.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::args::{Global, Sources};
@@ -8,18 +8,14 @@ use super::request::Settled;
 use super::{Failure, UsageError};
 use crate::acquire::{self, World};
 use crate::base::date;
-use crate::base::fs;
-use crate::base::limit;
 use crate::base::trust::{KeyRef, SignedBy};
 use crate::config::Source;
 use crate::family::deb::address::Base;
-use crate::family::deb::index::{DebCatalog, Index};
+use crate::family::deb::index::Index;
 use crate::family::deb::repository::Repository;
 use crate::family::deb::sources::{self, RepoSpec};
 use crate::manifest;
-use crate::package::{Catalog, Location};
-use crate::pipeline::{self, Planning};
-use crate::plan::{Plan, lock};
+use crate::package::Location;
 use crate::report::{Event, Reporter, Stage};
 use crate::store::Store;
 use crate::store::fetch::{Fetcher, Patience};
@@ -29,6 +25,7 @@ pub struct Session {
     /// The cache.
     pub store: Store,
     fetcher: Fetcher,
+    root: PathBuf,
 }
 
 impl Session {
@@ -36,12 +33,12 @@ impl Session {
     pub fn open(global: &Global, sources: &Sources) -> Result<Self, Failure> {
         let store = open_store(global);
         let fetcher = Fetcher::new(sources.offline, Patience::default(), |name| std::env::var(name).ok())?;
-        Ok(Self { store, fetcher })
+        Ok(Self { store, fetcher, root: global.host_root.clone() })
     }
 
     /// Returns the world in which repositories are opened and packages fetched.
     pub fn world<'a>(&'a self, distro: &str, sources: &Sources, reporter: &'a dyn Reporter) -> Result<World<'a>, Failure> {
-        let mut world = World::new(&self.store, &self.fetcher, Path::new("/"), distro, now(sources)?, reporter);
+        let mut world = World::new(&self.store, &self.fetcher, &self.root, distro, now(sources)?, reporter);
         world.verify = !sources.no_verify;
         Ok(world)
     }
@@ -61,44 +58,29 @@ pub fn cache_directory(global: &Global) -> Option<PathBuf> {
     global.cache.clone().or_else(|| Store::default_dir(is_root, |name| std::env::var_os(name)))
 }
 
-/// Verified repositories as a catalog, and what the manifest says of them.
-pub struct Repositories {
-    /// The packages.
-    pub catalog: Box<dyn Catalog>,
-    /// For the manifest.
-    pub described: Vec<manifest::Repository>,
-}
-
-/// Opens the repositories that the options, the host or the profile name, in this order of precedence.
+/// Opens the repositories that the options, the host or the profile name, in this order of precedence. Of equal versions that of the
+/// first repository counts.
 pub fn repositories(
     settled: &Settled,
     sources: &Sources,
+    global: &Global,
     world: &World<'_>,
     reporter: &dyn Reporter,
-) -> Result<Repositories, Failure> {
-    let specs = specs(settled, sources, reporter)?;
-    let mut opened = acquire::repositories(&specs, world)?;
-    // Of equal versions that of the first repository counts; what apt would not take unasked comes last.
-    opened.sort_by_key(|repository| std::cmp::Reverse(repository.priority()));
-    let described = opened.iter().map(describe).collect();
-    let mut indexes = Vec::new();
-    for index in opened.into_iter().flat_map(|repository| repository.indexes) {
-        indexes.push(Index { base: Location::from(&index.base), label: index.label, text: index.bytes });
-    }
-    let catalog = DebCatalog::new(&settled.profile.arch, indexes)?;
-    Ok(Repositories { catalog: Box::new(catalog), described })
+) -> Result<Vec<Repository>, Failure> {
+    let specs = specs(settled, sources, global, reporter)?;
+    Ok(by_priority(acquire::repositories(&specs, world)?))
 }
 
-/// Solves, or takes the packages of a lockfile.
-pub fn plan(
-    wanted: &Planning<'_>,
-    sources: &Sources,
-    repositories: &Repositories,
-    reporter: &dyn Reporter,
-) -> Result<Plan, Failure> {
-    let Some(path) = &sources.locked else { return Ok(pipeline::plan(wanted, &*repositories.catalog, reporter)?) };
-    let text = fs::read_text(path, limit::TEXT_BYTES_MAX)?;
-    Ok(lock::read(&text, &path.display().to_string(), &*repositories.catalog)?)
+/// Puts last what apt would not take unasked.
+pub fn by_priority(mut opened: Vec<Repository>) -> Vec<Repository> {
+    opened.sort_by_key(|repository| std::cmp::Reverse(repository.priority()));
+    opened
+}
+
+/// Returns the indexes of repositories.
+pub fn indexes(opened: Vec<Repository>) -> Vec<Index> {
+    let opened = opened.into_iter().flat_map(|repository| repository.indexes);
+    opened.map(|index| Index { base: Location::from(&index.base), label: index.label, text: index.bytes }).collect()
 }
 
 /// Returns the time that counts for the age of metadata: `--assume-time`, or the clock's.
@@ -114,7 +96,8 @@ fn now(sources: &Sources) -> Result<SystemTime, Failure> {
     }
 }
 
-fn describe(repository: &Repository) -> manifest::Repository {
+/// Returns what the manifest says of a repository.
+pub fn describe(repository: &Repository) -> manifest::Repository {
     let labels: Vec<&str> = repository.indexes.iter().map(|index| index.label.as_str()).collect();
     manifest::Repository {
         name: labels.join(" "),
@@ -123,7 +106,8 @@ fn describe(repository: &Repository) -> manifest::Repository {
     }
 }
 
-fn specs(settled: &Settled, sources: &Sources, reporter: &dyn Reporter) -> Result<Vec<RepoSpec>, Failure> {
+/// Returns the repositories that the options, the host or the profile name.
+pub fn specs(settled: &Settled, sources: &Sources, global: &Global, reporter: &dyn Reporter) -> Result<Vec<RepoSpec>, Failure> {
     let profile = &settled.profile;
     let components: Vec<String> = profile.components.iter().map(|item| item.text.clone()).collect();
     let mut specs = Vec::new();
@@ -143,7 +127,7 @@ fn specs(settled: &Settled, sources: &Sources, reporter: &dyn Reporter) -> Resul
         }
         return Ok(specs);
     }
-    let own = acquire::host_sources(Path::new("/"), &profile.distro, &profile.release, &components, &profile.arch)?;
+    let own = acquire::host_sources(&global.host_root, &profile.distro, &profile.release, &components, &profile.arch)?;
     if let Some(own) = own.filter(|own| !own.specs.is_empty()) {
         for (source, reason) in &own.skipped {
             let message = format!("{source} is not used: {reason}");

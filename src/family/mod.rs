@@ -1,6 +1,7 @@
 //! Package families: what differs between deb, RPM, ALPM and APK, behind one trait.
 //!
-//! A family opens no socket and knows no path of the host: it parses bytes that it is given.
+//! A family opens no socket and knows no path of the host: it parses bytes that it is given, and reads what is installed below a root
+//! that it is given.
 
 pub mod deb;
 pub mod door;
@@ -9,7 +10,37 @@ use std::cmp::Ordering;
 use std::io::Read;
 
 use crate::package::Package;
+use crate::tree::TreePath;
 pub use crate::tree::member::{Member, MemberKind};
+
+/// What an installed package has on the machine, as its payload would give it: only what is wanted, in the order of its list, every
+/// content in memory and already compared with what the database says of it.
+#[derive(Debug, Clone, Default)]
+pub struct InstalledFiles {
+    /// Members with their contents; what is no file has none.
+    pub members: Vec<(Member, Vec<u8>)>,
+    /// What is not wanted and was not looked at.
+    pub dropped: Vec<TreePath>,
+    /// What differs from the package as its distribution ships it.
+    pub notes: Vec<(TreePath, LocalChange)>,
+}
+
+/// How a file of an installed package differs from what was shipped, by the will of whoever runs the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LocalChange {
+    /// A configuration file has other content.
+    #[error("it was changed on this machine, and is taken as it is")]
+    Edited,
+    /// A configuration file is gone.
+    #[error("it was removed on this machine, and is left out")]
+    Removed,
+    /// Its owner or permissions were set by `dpkg-statoverride`.
+    #[error("it has the permissions that this machine gives it (dpkg-statoverride)")]
+    Permissions,
+    /// A directory is gone.
+    #[error("the directory is not there on this machine, and is made anew")]
+    NoDirectory,
+}
 
 /// A payload cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -94,6 +94,44 @@ fn shown(root: &Path, path: &Path) -> String {
     format!("/{}", inside.display())
 }
 
+/// Returns where apt keeps a file of a repository's metadata, decompressed: the address without scheme and login, its slashes replaced
+/// (`URItoFileName` of apt-pkg).
+pub fn list(root: &Path, url: &str) -> PathBuf {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let end = rest.find('/').unwrap_or(rest.len());
+    let start = rest[..end].rfind('@').map_or(0, |at| at + 1);
+    let mut name = String::new();
+    for byte in rest[start..].bytes() {
+        match byte {
+            b'/' => name.push('_'),
+            b'\\'
+            | b'|'
+            | b'{'
+            | b'}'
+            | b'['
+            | b']'
+            | b'<'
+            | b'>'
+            | b'"'
+            | b'^'
+            | b'~'
+            | b'_'
+            | b'='
+            | b'!'
+            | b'@'
+            | b'#'
+            | b'$'
+            | b'%'
+            | b'&'
+            | b'*'
+            | 0x00..=0x20
+            | 0x7f..=0xff => name.push_str(&format!("%{byte:02x}")),
+            byte => name.push(char::from(byte)),
+        }
+    }
+    root.join("var/lib/apt/lists").join(name)
+}
+
 /// Returns where apt keeps the file of a package that it downloaded: `NAME_VERSION_ARCH.deb`, the colon of an epoch escaped.
 pub fn archived(root: &Path, package: &Package) -> PathBuf {
     let escaped = |text: &str| text.replace('%', "%25").replace(':', "%3a").replace('/', "%2f");
@@ -145,6 +183,16 @@ mod tests {
         assert_eq!(trusted_keyrings(root.path()).expect("reading"), [PathBuf::from("/etc/apt/trusted.gpg.d/a.asc")]);
         assert_eq!(archive_keyrings(root.path(), "debian"), [PathBuf::from("/usr/share/keyrings/debian-archive-keyring.gpg")]);
         assert!(archive_keyrings(root.path(), "ubuntu").is_empty());
+    }
+
+    #[test]
+    fn lists_have_apts_names() {
+        for (url, name) in [
+            ("http://a.b/debian/dists/trixie/InRelease", "a.b_debian_dists_trixie_InRelease"),
+            ("https://me:pw@a.b:80/d_x/~u/Packages", "a.b:80_d%5fx_%7eu_Packages"),
+        ] {
+            assert_eq!(list(Path::new("/r"), url), Path::new("/r/var/lib/apt/lists").join(name), "{url}");
+        }
     }
 
     #[test]

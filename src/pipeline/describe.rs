@@ -9,6 +9,7 @@ use crate::finalize::Applied;
 use crate::manifest::{self, Manifest};
 use crate::microcode::Microcode;
 use crate::modules::{KernelVersion, Selected};
+use crate::package::Location;
 use crate::plan::{Plan, Planned, Reason};
 use crate::prune::{Cause, Dropped, Pruned, Rules};
 use crate::tree::{Origin, Tree, TreePath};
@@ -104,6 +105,10 @@ fn package(planned: &Planned) -> manifest::Package {
         version: package.version.clone(),
         arch: package.arch.clone(),
         repo: package.repo.clone(),
+        from: match package.location {
+            Location::Installed => manifest::ReadFrom::Installed,
+            Location::Url(_) | Location::File(_) => manifest::ReadFrom::Archive,
+        },
         sha256: package.sha256,
         reason: reason(&planned.reason),
         by: match &planned.reason {

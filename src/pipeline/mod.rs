@@ -3,6 +3,7 @@
 mod describe;
 mod early;
 mod error;
+mod keeps;
 mod kernel;
 mod overlay;
 pub mod standing;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 pub use describe::reason;
 pub use error::Error;
+pub use keeps::Keeps;
 pub use kernel::Kernel;
 pub use overlay::Include;
 pub use unified::Unified;
@@ -337,14 +339,21 @@ impl<'a> Files<'a> {
         let inputs: Vec<unpack::Input<'_>> = packages
             .iter()
             .zip(&opens)
-            .map(|((index, package, _), open)| unpack::Input { package, index: *index, open: &**open })
+            .map(|((index, package, blob), open)| unpack::Input {
+                package,
+                index: *index,
+                source: blob.installed().map_or(unpack::Source::File(&**open), unpack::Source::Installed),
+            })
             .collect();
         Ok(unpack::unpack(&inputs, family, layout, keep, stores.payloads, threads, reporter)?)
     }
 }
 
 fn opener<'a>(blob: &'a Blob) -> Box<unpack::Open<'a>> {
-    Box::new(|| Ok(Box::new(blob.open())))
+    Box::new(|| match blob.open() {
+        Some(reader) => Ok(Box::new(reader)),
+        None => Err(std::io::ErrorKind::NotFound.into()),
+    })
 }
 
 /// Chooses modules and firmware, for the fallback too if there is to be one.

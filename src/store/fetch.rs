@@ -269,6 +269,8 @@ impl Fetcher {
         let url = match from {
             Location::File(path) => return read_local(path, size_bytes_max),
             Location::Url(url) => url,
+            // It has no file that could be fetched.
+            Location::Installed => return Err(FetchError::Offline(from.to_string())),
         };
         let mut bytes = Vec::new();
         let content_type = self.transfer(url, &Wanted { size_bytes_max, exact: None }, &mut bytes)?;
@@ -289,6 +291,7 @@ impl Fetcher {
     ) -> Result<Stored, FetchError> {
         let wanted = Wanted { size_bytes_max: size_bytes, exact: Some(size_bytes) };
         match from {
+            Location::Installed => Err(FetchError::Offline(from.to_string())),
             Location::File(path) => {
                 copy_local(path, size_bytes, &mut incoming)?;
                 incoming.finish(sha256).map_err(|found| FetchError::Differs { url: from.to_string(), wanted: *sha256, found })

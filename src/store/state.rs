@@ -1,9 +1,11 @@
-//! What was last seen of each repository: it protects against being sent back in time, and lets a build work offline.
+//! What was last seen of each repository: it protects against being sent back in time, and lets a build work offline. And which package
+//! files signed indexes have listed: an installed package finds its file in a cache by that, without an index.
 
 use super::Store;
 use crate::base::digest::Sha256;
 use crate::base::fs::FileError;
 use crate::base::trust::Seen;
+use crate::package::Package;
 
 impl Store {
     /// Returns what was last seen of a repository. What cannot be read counts as never seen.
@@ -19,6 +21,35 @@ impl Store {
         let bytes = serde_json::to_vec_pretty(seen).expect("invariant: strings and numbers become JSON");
         self.write_state(&name(&seen.repository), &bytes)
     }
+}
+
+impl Store {
+    /// Returns what a signed index of `distro` said of a package when it was last read.
+    pub fn listed(&self, distro: &str, package: &Package) -> Option<Package> {
+        let listed: Package = serde_json::from_slice(&self.read_state(&listed_name(distro, package))?).ok()?;
+        let is_same = (&listed.name, &listed.version, &listed.arch) == (&package.name, &package.version, &package.arch);
+        is_same.then_some(listed)
+    }
+
+    /// Remembers what a signed index says of a package.
+    pub fn remember_listed(&self, distro: &str, package: &Package) -> Result<(), FileError> {
+        if self.listed(distro, package).is_some_and(|known| known.sha256 == package.sha256) {
+            return Ok(());
+        }
+        let lean = Package {
+            requires: Vec::new(),
+            recommends: Vec::new(),
+            provides: Vec::new(),
+            conflicts: Vec::new(),
+            ..package.clone()
+        };
+        let bytes = serde_json::to_vec(&lean).expect("invariant: strings and numbers become JSON");
+        self.write_state(&listed_name(distro, package), &bytes)
+    }
+}
+
+fn listed_name(distro: &str, package: &Package) -> String {
+    name(&format!("package {distro} {} {} {}", package.name, package.version, package.arch))
 }
 
 fn name(repository: &str) -> String {

@@ -140,6 +140,11 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
+    /// Notes a path that was not looked at because it is not kept.
+    pub fn leave_out(&mut self, shipped: &TreePath) {
+        self.dropped.push(self.layout.canonical(shipped.clone()));
+    }
+
     /// Tells whether content is lacking: something is kept that is a hard link to something that is not.
     pub fn lacks_content(&self) -> bool {
         !self.lacking().is_empty()
@@ -184,7 +189,8 @@ impl<'a> Collector<'a> {
         (self.keep)(path, &self.package.name)
     }
 
-    fn note(&mut self, path: &TreePath, remark: Remark) {
+    /// Notes something about a path.
+    pub fn note(&mut self, path: &TreePath, remark: Remark) {
         self.notes.push(Note { path: path.clone(), package: self.index, remark });
     }
 

@@ -59,7 +59,7 @@ fn served(script: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> (Resul
 
 fn read(blob: &Blob) -> Vec<u8> {
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut blob.open(), &mut bytes).unwrap();
+    std::io::Read::read_to_end(&mut blob.open().unwrap(), &mut bytes).unwrap();
     bytes
 }
 
@@ -127,7 +127,7 @@ fn files_of_a_local_repository_are_verified_where_they_lie() {
     let mut changed = noise(SIZE);
     changed[SIZE / 2] ^= 1;
     std::fs::write(&real, &changed).unwrap();
-    assert!(blob.open().finish().is_err());
+    assert!(blob.open().unwrap().finish().is_err());
     let err = get(&machine, Location::File(real.clone())).unwrap_err();
     assert!(matches!(err, Error::Differs { .. }) && err.kind() == ErrorKind::Untrusted);
     let err = get(&machine, Location::File(PathBuf::from("/nowhere/foo.deb"))).unwrap_err();

@@ -139,7 +139,7 @@ impl<'a> Build<'a> {
             })
             .collect();
         let inputs: Vec<Input<'_>> = (self.debs.iter().zip(&opens).enumerate())
-            .map(|(i, ((package, _), open))| Input { package, index: i as u32, open: open.as_ref() })
+            .map(|(i, ((package, _), open))| Input { package, index: i as u32, source: unpack::Source::File(open.as_ref()) })
             .collect();
         unpack::unpack(&inputs, &Deb, &self.layout, &*self.keep, self.store.as_ref(), self.threads, reporter)
     }

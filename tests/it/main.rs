@@ -14,6 +14,7 @@ mod finalize;
 mod guest;
 mod host;
 mod kernel_install;
+mod installed;
 mod kernels;
 #[path = "../live/root.rs"]
 mod live;

@@ -682,7 +682,7 @@ fn sources_name_the_indexes_that_apt_would_read() {
         ours.extend(names.iter().map(
             |name| match spec.base.join(name.trim_start_matches("./").trim_start_matches('/')).unwrap() {
                 Location::Url(url) => url,
-                Location::File(path) => format!("file:{}", path.display()),
+                other => other.to_string(),
             },
         ));
     }

@@ -12,7 +12,7 @@ use mkinitrd_pkg::tree::{Origin, Tree, TreePath, disk};
 /// What a generic initrd of trixie is made of.
 const PACKAGES: &str = "systemd,udev,kmod,bash,less,libcryptsetup12,systemd-cryptsetup,lvm2,dmsetup,e2fsprogs,btrfs-progs,util-linux,mount,\
 liblzma5,libfido2-1,libtss2-esys-3.0.2-0t64,libtss2-mu-4.0.1-0t64,libtss2-rc0t64,libtss2-tcti-device0t64,dash,coreutils,procps,ncurses-base";
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Where the two roots lie on disk, with the owners that an ordinary user cannot give them.
 pub struct Roots {

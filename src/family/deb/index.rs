@@ -14,6 +14,7 @@ use memchr::{memchr, memchr_iter};
 use super::control::Paragraph;
 use super::relation::{self, malformed};
 use super::version;
+use crate::base::digest::Sha256;
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::limit;
 use crate::package::{Catalog, Constraint, Flaw, Location, Package, PackageId, Refusal, Relations};
@@ -112,12 +113,17 @@ struct Entry {
 impl DebCatalog {
     /// Reads indexes, the one of highest priority first. Entries for other architectures than this one and `all` are left out.
     pub fn new(arch: &str, indexes: Vec<Index>) -> Result<Self, IndexError> {
+        Self::without(arch, indexes, &|_, _| false)
+    }
+
+    /// Like [`DebCatalog::new`], but leaves out the packages that `hide` tells by index and name.
+    pub fn without(arch: &str, indexes: Vec<Index>, hide: &dyn Fn(&Index, &str) -> bool) -> Result<Self, IndexError> {
         let mut build = Build::default();
         for (number, index) in indexes.iter().enumerate() {
             if index.text.len() as u64 > limit::INDEX_BYTES_MAX {
                 return Err(IndexError::TooLarge { repo: index.label.clone(), found: index.text.len() });
             }
-            build.scan(number as u16, index, &indexes, arch)?;
+            build.scan(number as u16, index, &indexes, arch, hide)?;
         }
         let Build { entries, symbols, named, provided } = build;
         let text = |id: u32| {
@@ -319,7 +325,14 @@ struct Draft {
 
 impl Build {
     /// Looks at the first bytes of each line; most fields are passed over.
-    fn scan(&mut self, number: u16, index: &Index, indexes: &[Index], arch: &str) -> Result<(), IndexError> {
+    fn scan(
+        &mut self,
+        number: u16,
+        index: &Index,
+        indexes: &[Index],
+        arch: &str,
+        hide: &dyn Fn(&Index, &str) -> bool,
+    ) -> Result<(), IndexError> {
         let text = &index.text[..];
         let mut draft = Draft::default();
         let mut start = 0;
@@ -327,7 +340,7 @@ impl Build {
             let line = &text[start..end];
             match line.first() {
                 None | Some(b'\r') => {
-                    self.finish(number, index, indexes, &draft, start, arch)?;
+                    self.finish(number, index, indexes, &draft, start, arch, hide)?;
                     draft = Draft { start: end + 1, ..Draft::default() };
                 }
                 Some(b' ' | b'\t') => {
@@ -344,9 +357,10 @@ impl Build {
             }
             start = (end + 1).min(text.len());
         }
-        self.finish(number, index, indexes, &draft, text.len(), arch)
+        self.finish(number, index, indexes, &draft, text.len(), arch, hide)
     }
 
+    #[allow(clippy::too_many_arguments, reason = "one call a paragraph, from one place")]
     fn finish(
         &mut self,
         number: u16,
@@ -355,6 +369,7 @@ impl Build {
         draft: &Draft,
         end: usize,
         arch: &str,
+        hide: &dyn Fn(&Index, &str) -> bool,
     ) -> Result<(), IndexError> {
         let text = &index.text[..];
         if draft.start >= end || text[draft.start..end].trim_ascii().is_empty() {
@@ -370,6 +385,9 @@ impl Build {
         let version = draft.version.filter(is_text).ok_or_else(|| missing("Version"))?;
         let own_arch = draft.arch.ok_or_else(|| missing("Architecture"))?;
         if !(&text[own_arch.range()] == b"all" || &text[own_arch.range()] == arch.as_bytes()) {
+            return Ok(());
+        }
+        if std::str::from_utf8(&text[name.range()]).is_ok_and(|name| hide(index, name)) {
             return Ok(());
         }
         let id = self.entries.len() as PackageId;
@@ -485,9 +503,6 @@ fn read_package(paragraph: Paragraph<'_>, base: &Location) -> Result<Package, Fl
     if !relation::is_version(version) {
         return Err(malformed("Version", version, "a version"));
     }
-    let size = required("Size")?;
-    let size_bytes = size.parse().ok().filter(|&bytes| bytes > 0 && bytes <= limit::PACKAGE_BYTES_MAX);
-    let digest = required("SHA256")?;
     let installed_kib = match optional("Installed-Size")? {
         None => 0,
         Some(kib) => kib.parse::<u64>().map_err(|_| malformed("Installed-Size", kib, "a number of KiB"))?,
@@ -498,15 +513,29 @@ fn read_package(paragraph: Paragraph<'_>, base: &Location) -> Result<Package, Fl
         Some((name, version)) => format!("{name} {version}"),
         None => format!("{source} {version}"),
     };
+    let installed_bytes = installed_kib.saturating_mul(1024);
+    let (location, sha256, size_bytes) = match base {
+        // It has no file. Whoever has the database says what identifies it; until then its entry does.
+        Location::Installed => (Location::Installed, Sha256::of(paragraph.bytes()), installed_bytes),
+        base => {
+            let (size, digest) = (required("Size")?, required("SHA256")?);
+            let size_bytes = size.parse().ok().filter(|&bytes| bytes > 0 && bytes <= limit::PACKAGE_BYTES_MAX);
+            (
+                location(base, required("Filename")?)?,
+                digest.parse().map_err(|_| malformed("SHA256", digest, "64 hexadecimal digits"))?,
+                size_bytes.ok_or_else(|| malformed("Size", size, "a number of bytes from 1 to 4294967296"))?,
+            )
+        }
+    };
     Ok(Package {
         name: name.to_owned(),
         version: version.to_owned(),
         arch: required("Architecture")?.to_owned(),
         repo: String::new(),
-        location: location(base, required("Filename")?)?,
-        sha256: digest.parse().map_err(|_| malformed("SHA256", digest, "64 hexadecimal digits"))?,
-        size_bytes: size_bytes.ok_or_else(|| malformed("Size", size, "a number of bytes from 1 to 4294967296"))?,
-        installed_bytes: installed_kib.saturating_mul(1024),
+        location,
+        sha256,
+        size_bytes,
+        installed_bytes,
         source,
         rank: 0,
         requires: Vec::new(),
@@ -537,6 +566,7 @@ fn location(base: &Location, file_name: &str) -> Result<Location, Flaw> {
     Ok(match base {
         Location::Url(url) => Location::Url(format!("{}/{}", url.trim_end_matches('/'), escape_path(path))),
         Location::File(dir) => Location::File(Path::new(dir).join(path)),
+        Location::Installed => Location::Installed,
     })
 }
 

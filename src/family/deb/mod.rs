@@ -3,6 +3,7 @@
 pub mod address;
 pub mod control;
 pub mod index;
+pub mod installed;
 pub mod read;
 pub mod refusal;
 mod relation;

@@ -30,6 +30,8 @@ pub struct Options {
     pub verify: bool,
     /// Whether the last verified metadata is used instead of the network's.
     pub offline: bool,
+    /// Whether metadata that has expired is used, with a warning: it still says what was true when it was made.
+    pub expired: bool,
     /// What time it is.
     pub now: Seconds,
 }
@@ -382,7 +384,7 @@ impl Opener<'_> {
             Some(until) if until < now => {
                 let expired = Error::Expired { repo: self.repo(), until: date::show(until), now: date::show(now) };
                 // Without the network there is nothing newer to be had; it was valid when it was fetched.
-                if !self.options.offline {
+                if !self.options.offline && !self.options.expired {
                     return Err(expired);
                 }
                 self.door.warn(&expired.to_string());

@@ -107,6 +107,11 @@ pub fn first(format: Format, bytes: &[u8], size_bytes_max: u64) -> io::Result<(V
     Ok((data, bytes.len() - decoder.unread_bytes()))
 }
 
+/// Decompresses a file in the frame format of lz4, which apt keeps its indexes in and the kernel does not read.
+pub fn lz4_frame(bytes: &[u8], size_bytes_max: u64) -> io::Result<Vec<u8>> {
+    read_all(&mut lz4_flex::frame::FrameDecoder::new(bytes), Format::Lz4, size_bytes_max)
+}
+
 fn read_all(reader: &mut dyn Read, format: Format, size_bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut data = Vec::new();
     reader.take(size_bytes_max.saturating_add(1)).read_to_end(&mut data)?;

@@ -1,0 +1,164 @@
+//! The packages that `build` and `plan` settle on: those that are installed on this machine where it is the target, else an archive's.
+//!
+//! A machine is asked first for what it has: no repository is opened for a request that the installed packages meet. What they do not
+//! meet is looked for in metadata that is on the machine, and only then over the network. Whoever names a repository or a mirror
+//! gets packages of that alone.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::Failure;
+use super::args::{Global, Sources};
+use super::request::Settled;
+use super::session;
+use crate::acquire::{self, Blob, Machine, Origin, Wanted, World};
+use crate::base::error::ErrorKind;
+use crate::base::fs;
+use crate::base::limit;
+use crate::base::size::Size;
+use crate::family::deb::index::{DebCatalog, Index};
+use crate::family::deb::installed::{Database, HostCatalog};
+use crate::manifest;
+use crate::package::Catalog;
+use crate::pipeline::{self, Keeps, Planning};
+use crate::plan::{Part, Plan, lock};
+use crate::report::{Event, Reporter, Stage};
+use crate::tree::TreePath;
+
+/// What was settled on.
+pub struct Chosen {
+    /// The packages.
+    pub plan: Plan,
+    /// The repositories that were read, for the manifest.
+    pub described: Vec<manifest::Repository>,
+}
+
+/// Returns the machine's own packages where they count: it is the target, and nobody asked for another source.
+pub fn machine(
+    settled: &Settled,
+    sources: &Sources,
+    global: &Global,
+    reporter: &dyn Reporter,
+) -> Result<Option<Machine>, Failure> {
+    if !settled.is_own || !sources.repo.is_empty() || sources.mirror.is_some() {
+        return Ok(None);
+    }
+    let arch = &settled.profile.arch;
+    let Some(database) = Database::open(&global.host_root, arch)?.filter(|database| !database.is_empty()) else {
+        return Ok(None);
+    };
+    if let Some(why) = database.transaction() {
+        let message = format!("{why}: what is not whole on this machine is taken from elsewhere");
+        reporter.event(&Event::Detail { stage: Stage::Plan, message: &message });
+    }
+    // A machine without any repository can still be built from.
+    let specs = session::specs(settled, sources, global, reporter).unwrap_or_default();
+    Ok(Some(Machine::new(database, specs, arch)))
+}
+
+/// Solves, or takes the packages of a lockfile.
+pub fn choose(
+    settled: &Settled,
+    wanted: &Planning<'_>,
+    sources: &Sources,
+    global: &Global,
+    world: &World<'_>,
+    reporter: &dyn Reporter,
+) -> Result<Chosen, Failure> {
+    let Some(machine) = world.machine else {
+        let opened = session::repositories(settled, sources, global, world, reporter)?;
+        let described = opened.iter().map(session::describe).collect();
+        let catalog = DebCatalog::new(&settled.profile.arch, session::indexes(opened))?;
+        return Ok(Chosen { plan: solve(wanted, sources, &catalog, reporter)?, described });
+    };
+    let once = Once { inner: reporter, has_begun: AtomicBool::new(false) };
+    let attempt = |indexes: Vec<Index>| {
+        let catalog = HostCatalog::new(&machine.database, indexes, sources.locked.is_some())?;
+        solve(wanted, sources, &catalog, &once)
+    };
+    let tell = |error: &Failure, next: &str| {
+        let message = format!("{next}, because {error}");
+        reporter.event(&Event::Detail { stage: Stage::Plan, message: &message });
+    };
+    let mut error = match attempt(Vec::new()) {
+        Ok(plan) => return Ok(Chosen { plan, described: Vec::new() }),
+        Err(error) if error.kind() == ErrorKind::Config => return Err(error),
+        Err(error) => error,
+    };
+    tell(&error, "the packages that are installed are not enough");
+    let known = session::by_priority(machine.known_repositories(world));
+    if !known.is_empty() {
+        let described = known.iter().map(session::describe).collect();
+        match attempt(session::indexes(known)) {
+            Ok(plan) => return Ok(Chosen { plan, described }),
+            Err(other) => error = other,
+        }
+        tell(&error, "nor are the indexes on this machine");
+    }
+    if sources.offline || machine.specs.is_empty() {
+        return Err(error);
+    }
+    let opened = session::repositories(settled, sources, global, world, reporter)?;
+    let described = opened.iter().map(session::describe).collect();
+    Ok(Chosen { plan: attempt(session::indexes(opened))?, described })
+}
+
+fn solve(wanted: &Planning<'_>, sources: &Sources, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Plan, Failure> {
+    let Some(path) = &sources.locked else { return Ok(pipeline::plan(wanted, catalog, reporter)?) };
+    let text = fs::read_text(path, limit::TEXT_BYTES_MAX)?;
+    Ok(lock::read(&text, &path.display().to_string(), catalog)?)
+}
+
+/// Gets the packages of a plan. What was planned as installed and is taken from its package file says so in the plan afterwards.
+pub fn fetch(chosen: &mut Chosen, keeps: &Keeps, world: &World<'_>, reporter: &dyn Reporter) -> Result<Vec<Blob>, Failure> {
+    reporter.event(&Event::Begin { stage: Stage::Acquire });
+    let keep = [Part::Base, Part::Kernel, Part::Firmware].map(|part| (part, move |path: &TreePath| keeps.keeps(part, path)));
+    let keep_of =
+        |part: Part| keep.iter().find(|(of, _)| *of == part).map(|(_, keep)| keep).expect("invariant: every part is listed");
+    let wanted: Vec<Wanted<'_>> =
+        chosen.plan.wanted().map(|planned| Wanted { package: &planned.package, keep: keep_of(planned.part) }).collect();
+    let blobs = acquire::acquire_wanted(&wanted, world)?;
+    let planned = chosen.plan.packages.iter_mut().filter(|planned| !planned.omitted);
+    for (planned, listed) in planned.zip(&blobs).filter_map(|(planned, blob)| Some((planned, blob.listed.as_deref()?))) {
+        let relations = std::mem::take(&mut planned.package.requires);
+        planned.package = crate::package::Package { rank: planned.package.rank, requires: relations, ..listed.clone() };
+    }
+    let repos: Vec<&str> = blobs.iter().filter_map(|blob| Some(blob.listed.as_deref()?.repo.as_str())).collect();
+    for listing in world.machine.map(Machine::listings).unwrap_or_default() {
+        if listing.labels.iter().any(|label| repos.contains(&label.as_str())) {
+            let name = listing.labels.join(" ");
+            chosen.described.push(manifest::Repository { name, key: listing.key, date: listing.date });
+        }
+    }
+    chosen.described.dedup();
+    reporter.event(&Event::End { stage: Stage::Acquire, figures: &figures(&blobs) });
+    Ok(blobs)
+}
+
+fn figures(blobs: &[Blob]) -> String {
+    let bytes = |wanted: &dyn Fn(&Origin) -> bool| -> u64 {
+        blobs.iter().filter(|blob| wanted(&blob.origin)).map(|blob| blob.size_bytes).sum()
+    };
+    let installed = blobs.iter().filter(|blob| blob.origin == Origin::Installed).count();
+    let fetched = bytes(&|origin| matches!(origin, Origin::Mirror(_)));
+    let mut text = format!("{} packages, {}", blobs.len(), Size(bytes(&|_| true)));
+    if installed > 0 {
+        text.push_str(&format!(", {installed} as installed"));
+    }
+    text.push_str(&format!(", of it {} downloaded", Size(fetched)));
+    text
+}
+
+/// Lets a stage begin once, however often it is tried.
+struct Once<'a> {
+    inner: &'a dyn Reporter,
+    has_begun: AtomicBool,
+}
+
+impl Reporter for Once<'_> {
+    fn event(&self, event: &Event<'_>) {
+        if matches!(event, Event::Begin { .. }) && self.has_begun.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.inner.event(event);
+    }
+}
