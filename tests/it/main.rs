@@ -13,8 +13,8 @@ mod features;
 mod finalize;
 mod guest;
 mod host;
-mod kernel_install;
 mod installed;
+mod kernel_install;
 mod kernels;
 #[path = "../live/root.rs"]
 mod live;
