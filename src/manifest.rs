@@ -98,7 +98,8 @@ pub struct Package {
     /// Repository.
     pub repo: String,
     /// What its files were read from: its package file, wherever that lay, or the machine that it is installed on.
-    pub from: From,
+    #[serde(default)]
+    pub from: ReadFrom,
     /// Digest of its file; of an installed package, that of what the machine's database says of it.
     pub sha256: Sha256,
     /// Why it is in the plan.
@@ -125,10 +126,11 @@ pub struct File {
 }
 
 /// What the files of a package were read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum From {
+pub enum ReadFrom {
     /// Its package file.
+    #[default]
     Archive,
     /// The machine on which it is installed.
     Installed,

@@ -115,7 +115,7 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
 
     let stop_after = args.stop_after.map(stage).or((args.format == Format::Dir).then_some(Stage::Finalize));
     let session = Session::open(global, &args.sources)?;
-    let machine = packages::machine(&settled, &args.sources, global, progress)?;
+    let machine = packages::machine(&settled, &args.target, &args.sources, global, progress)?;
     let mut world = session.world(&profile.distro, &args.sources, progress)?;
     world.machine = machine.as_ref();
     let wanted = pipeline::Planning {

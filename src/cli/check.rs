@@ -7,7 +7,7 @@ use super::args::{CheckArgs, Global, KernelArgs, Target};
 use super::diagnose::one_line;
 use super::progress::Progress;
 use super::request::{self, Settled};
-use super::{At, Failure, UsageError, ls, print};
+use super::{At, Failure, UsageError, ls, packages, print};
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::config::{Audience, ImageKind};
 use crate::family::deb::Deb;
@@ -136,7 +136,7 @@ pub fn judge_against(
     findings.extend(standing::findings(&tree, &settled.profile, wanted));
     findings.sort_by(|a, b| b.severity.cmp(&a.severity));
     let modules = manifest.target.kernel.as_deref().and_then(host::modules_directory).filter(|_| !is_described);
-    let installed = if settled.is_own && !is_described { installed()? } else { BTreeMap::new() };
+    let installed = if settled.is_own && !is_described { packages::installed_versions(settled)? } else { BTreeMap::new() };
     let now = Now {
         profile: &settled.profile,
         facts: settled.facts.as_ref(),
@@ -160,11 +160,6 @@ fn machine(settled: &Settled, is_described: bool) -> Result<Option<Facts>, Failu
         }
         None => Ok(None),
     }
-}
-
-/// Returns the versions of the installed packages.
-fn installed() -> Result<BTreeMap<String, String>, Failure> {
-    Ok(BTreeMap::new())
 }
 
 /// Merges the configuration for the target that the image says it is for, else for this machine.

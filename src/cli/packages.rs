@@ -4,10 +4,11 @@
 //! meet is looked for in metadata that is on the machine, and only then over the network. Whoever names a repository or a mirror
 //! gets packages of that alone.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Failure;
-use super::args::{Global, Sources};
+use super::args::{Global, Sources, Target};
 use super::request::Settled;
 use super::session;
 use crate::acquire::{self, Blob, Machine, Origin, Wanted, World};
@@ -18,7 +19,7 @@ use crate::base::size::Size;
 use crate::family::deb::index::{DebCatalog, Index};
 use crate::family::deb::installed::{Database, HostCatalog};
 use crate::manifest;
-use crate::package::Catalog;
+use crate::package::{Catalog, Package};
 use crate::pipeline::{self, Keeps, Planning};
 use crate::plan::{Part, Plan, lock};
 use crate::report::{Event, Reporter, Stage};
@@ -32,18 +33,21 @@ pub struct Chosen {
     pub described: Vec<manifest::Repository>,
 }
 
-/// Returns the machine's own packages where they count: it is the target, and nobody asked for another source.
+/// Returns the machine's own packages where they count: the image is for it, and nobody named a target or a source. Whoever names a
+/// distribution or a release means what its archive has, and gets the same on every machine.
 pub fn machine(
     settled: &Settled,
+    target: &Target,
     sources: &Sources,
     global: &Global,
     reporter: &dyn Reporter,
 ) -> Result<Option<Machine>, Failure> {
-    if !settled.is_own || !sources.repo.is_empty() || sources.mirror.is_some() {
+    let is_named = target.distro.is_some() || target.release.is_some() || target.arch.is_some();
+    if is_named || !settled.is_own || !sources.repo.is_empty() || sources.mirror.is_some() {
         return Ok(None);
     }
     let arch = &settled.profile.arch;
-    let Some(database) = Database::open(&global.host_root, arch)?.filter(|database| !database.is_empty()) else {
+    let Some(database) = Database::open(&settled.host_root, arch)?.filter(|database| !database.is_empty()) else {
         return Ok(None);
     };
     if let Some(why) = database.transaction() {
@@ -53,6 +57,13 @@ pub fn machine(
     // A machine without any repository can still be built from.
     let specs = session::specs(settled, sources, global, reporter).unwrap_or_default();
     Ok(Some(Machine::new(database, specs, arch)))
+}
+
+/// Returns the versions of the packages that are installed on this machine.
+pub fn installed_versions(settled: &Settled) -> Result<BTreeMap<String, String>, Failure> {
+    let database = Database::open(&settled.host_root, &settled.profile.arch)?;
+    let packages = database.iter().flat_map(Database::iter);
+    Ok(packages.map(|(name, entry)| (name.to_owned(), entry.version.clone())).collect())
 }
 
 /// Solves, or takes the packages of a lockfile.
@@ -111,16 +122,20 @@ fn solve(wanted: &Planning<'_>, sources: &Sources, catalog: &dyn Catalog, report
 /// Gets the packages of a plan. What was planned as installed and is taken from its package file says so in the plan afterwards.
 pub fn fetch(chosen: &mut Chosen, keeps: &Keeps, world: &World<'_>, reporter: &dyn Reporter) -> Result<Vec<Blob>, Failure> {
     reporter.event(&Event::Begin { stage: Stage::Acquire });
-    let keep = Part::ALL.map(|part| (part, move |path: &TreePath| keeps.keeps(part, path)));
-    let keep_of =
-        |part: Part| keep.iter().find(|(of, _)| *of == part).map(|(_, keep)| keep).expect("invariant: every part is listed");
-    let wanted: Vec<Wanted<'_>> =
-        chosen.plan.wanted().map(|planned| Wanted { package: &planned.package, keep: keep_of(planned.part) }).collect();
+    // A package can be taken for several parts; it is read once, for all of them.
+    let parts = |package: &Package| -> Vec<Part> {
+        let same = chosen.plan.wanted().filter(|planned| planned.package.sha256 == package.sha256);
+        same.map(|planned| planned.part).collect()
+    };
+    let keep = |parts: Vec<Part>| move |path: &TreePath| parts.iter().any(|part| keeps.keeps(*part, path));
+    let kept: Vec<_> = chosen.plan.wanted().map(|planned| keep(parts(&planned.package))).collect();
+    let wanted = chosen.plan.wanted().zip(&kept);
+    let wanted: Vec<Wanted<'_>> = wanted.map(|(planned, keep)| Wanted { package: &planned.package, keep }).collect();
     let blobs = acquire::acquire_wanted(&wanted, world)?;
     let planned = chosen.plan.packages.iter_mut().filter(|planned| !planned.omitted);
     for (planned, listed) in planned.zip(&blobs).filter_map(|(planned, blob)| Some((planned, blob.listed.as_deref()?))) {
         let relations = std::mem::take(&mut planned.package.requires);
-        planned.package = crate::package::Package { rank: planned.package.rank, requires: relations, ..listed.clone() };
+        planned.package = Package { rank: planned.package.rank, requires: relations, ..listed.clone() };
     }
     let repos: Vec<&str> = blobs.iter().filter_map(|blob| Some(blob.listed.as_deref()?.repo.as_str())).collect();
     for listing in world.machine.map(Machine::listings).unwrap_or_default() {

@@ -21,7 +21,7 @@ pub fn run(args: &PlanArgs, global: &Global, progress: &Progress) -> Result<(), 
     }
     let kernel = if args.bare { None } else { Some(request::kernel(&args.kernel, &settled, progress)?) };
     let session = Session::open(global, &args.sources)?;
-    let machine = packages::machine(&settled, &args.sources, global, progress)?;
+    let machine = packages::machine(&settled, &args.target, &args.sources, global, progress)?;
     let mut world = session.world(&settled.profile.distro, &args.sources, progress)?;
     world.machine = machine.as_ref();
     let unified = (args.format == Format::Uki && !args.bare).then(Unified::default);

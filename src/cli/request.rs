@@ -3,7 +3,7 @@
 use super::UsageError;
 use super::args::{Global, KernelArgs, Target};
 use super::{Failure, args};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::base::fs::{self, FileError};
 use crate::base::limit;
@@ -21,8 +21,10 @@ pub struct Settled {
     pub layers: Layers,
     /// The host is of the same distribution.
     pub host_is_like: bool,
-    /// The host is of the same distribution, release and architecture.
+    /// Distribution, release and architecture are the host's: what is installed there can go into the image.
     pub is_own: bool,
+    /// The host's root.
+    pub host_root: PathBuf,
     /// The machine that the image is for; nothing for a generic one.
     pub facts: Option<Facts>,
 }
@@ -73,7 +75,7 @@ pub fn settle(target: &Target, kernel: &KernelArgs, global: &Global, reporter: &
     for message in &profile.warnings {
         reporter.event(&Event::Warning { stage: Stage::Config, message });
     }
-    Ok(Settled { profile, layers, host_is_like: own.is_some(), is_own, facts })
+    Ok(Settled { profile, layers, host_is_like: own.is_some(), is_own, host_root: global.host_root.clone(), facts })
 }
 
 /// Returns the machine that the image is for, if it is for one: the one described, or this host unless something else was asked for.

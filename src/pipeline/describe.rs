@@ -106,8 +106,8 @@ fn package(planned: &Planned) -> manifest::Package {
         arch: package.arch.clone(),
         repo: package.repo.clone(),
         from: match package.location {
-            Location::Installed => manifest::From::Installed,
-            Location::Url(_) | Location::File(_) => manifest::From::Archive,
+            Location::Installed => manifest::ReadFrom::Installed,
+            Location::Url(_) | Location::File(_) => manifest::ReadFrom::Archive,
         },
         sha256: package.sha256,
         reason: reason(&planned.reason),

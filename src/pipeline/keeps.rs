@@ -15,13 +15,16 @@ pub struct Keeps {
     rules: Rules,
     /// Nothing is pruned.
     all: bool,
+    /// The UEFI stub.
+    stub: Option<TreePath>,
 }
 
 impl Keeps {
     /// Reads the rules and the layout of a profile; a build that stops after unpacking keeps everything.
     pub fn new(profile: &Profile, stop_after: Option<Stage>) -> Result<Self, Error> {
         let rules = Rules::new(profile.prune.iter().cloned())?;
-        Ok(Self { layout: super::layout(profile)?, rules, all: stop_after == Some(Stage::Unpack) })
+        let stub = profile.uki_stub.as_ref().map(|item| TreePath::parse(item.text.as_bytes())).transpose()?;
+        Ok(Self { layout: super::layout(profile)?, rules, all: stop_after == Some(Stage::Unpack), stub })
     }
 
     /// Tells whether a path, as a package has it, is kept out of a package of this part.
@@ -29,10 +32,10 @@ impl Keeps {
         let path = self.layout.canonical(path.clone());
         match part {
             Part::Base => self.all || self.rules.verdict(&path).stores(),
-            Part::Kernel => kernel::is_of_kernel(&path),
+            // The kernel itself goes into a unified image.
+            Part::Kernel => kernel::is_of_kernel(&path) || path.as_bytes().starts_with(b"boot/vmlinuz-"),
             Part::Firmware | Part::Microcode => kernel::is_firmware(&path),
-            // One file of it; which one is said elsewhere.
-            Part::Stub => true,
+            Part::Stub => self.stub.as_ref() == Some(&path),
         }
     }
 }

@@ -327,7 +327,7 @@ fn mounted(directory: &OwnedFd) -> bool {
 }
 
 fn meta(stat: &Stat) -> Meta {
-    let mtime_s = u32::try_from(i64::from(stat.st_mtime).max(0)).unwrap_or(u32::MAX);
+    let mtime_s = u32::try_from(stat.st_mtime.max(0)).unwrap_or(u32::MAX);
     Meta { mode: stat.st_mode & 0o7777, uid: shipped_id(stat.st_uid), gid: shipped_id(stat.st_gid), mtime_s }
 }
 

@@ -176,11 +176,10 @@ impl Database {
         if self.journal > 0 {
             return Some(format!("dpkg has not finished: there are {} entries in its journal", self.journal));
         }
-        let broken = self.iter().find_map(|(name, entry)| match &entry.state {
+        self.iter().find_map(|(name, entry)| match &entry.state {
             State::Whole => None,
             State::Broken(state) => Some(format!("`{name}` is {state}")),
-        });
-        broken
+        })
     }
 
     /// Tells whether dpkg has written to the database since it was read. Cheap.
