@@ -32,9 +32,9 @@ fn data<'a>(made: &'a Microcode, vendor: &str) -> &'a [u8] {
     made.tree.read(&path).map(|content| content.bytes()).unwrap_or_default()
 }
 
-/// Returns iucode_tool, whose package is in Debian's component contrib: it runs on any release from bookworm on.
+/// Returns iucode_tool, of bookworm: it runs on that release and any later one.
 fn iucode_tool() -> Command {
-    let root = unpacked("iucode-tool", || vec![package_of("bookworm", "contrib", "amd64", &|name| name == "iucode-tool")]);
+    let root = unpacked("iucode-tool", || vec![package_of("bookworm", "main", "amd64", &|name| name == "iucode-tool")]);
     Command::new(root.join("usr/sbin/iucode_tool"))
 }
 
@@ -100,7 +100,7 @@ fn one_processor_gets_what_iucode_tool_selects_for_it() {
 #[test]
 fn every_byte_of_a_header_counts() {
     let mut firmware = firmware();
-    let path = TreePath::literal("usr/lib/firmware/intel-ucode/06-8e-0a");
+    let path = TreePath::literal("usr/lib/firmware/intel-ucode/06-8e-0a.initramfs");
     let sound = firmware.read(&path).expect("the file").bytes().to_vec();
     for place in (0..48).chain([100, 5_000, sound.len() - 1]) {
         let mut bytes = sound.clone();
