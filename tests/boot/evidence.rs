@@ -41,6 +41,8 @@ const EXCUSES: &[(&str, &str, &str)] = &[
     ("kernel", "tsc: Unable to calibrate against PIT", BUSY),
     ("kernel", "APIC calibration not consistent", BUSY),
     ("kernel", "clocksource: ", BUSY),
+    ("kernel", "hpet: Lost", BUSY),
+    ("kernel", "MP-BIOS bug: 8254 timer not connected", BUSY),
     ("kernel", "hrtimer: interrupt took", BUSY),
     ("kernel", "hogged CPU for", BUSY),
     ("kernel", "perf: interrupt took too long", BUSY),
