@@ -14,3 +14,6 @@ bench:
 
 install *vars:
     cargo xtask install {{vars}}
+
+deb out="target":
+    cargo xtask deb {{out}}

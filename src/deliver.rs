@@ -2,8 +2,8 @@
 //! when the new one is on stable storage and was read back.
 //!
 //! The steps: a private temporary file in the same directory (0600 from the start), write, mode, fsync, drop it from the page cache, read
-//! it back and compare digests, rename, fsync of the directory, sync of the file system (on vfat and ext4 a rename without that is
-//! lost with the power). Errors of `close` are not looked at: nothing is written after the fsync that succeeded.
+//! it back and compare digests, rename, fsync of directory and file in an order that suits vfat, sync of the file system (on vfat and
+//! ext4 a rename without that is lost with the power). Errors of `close` are not looked at: nothing is written after the fsync that succeeded.
 //!
 //! No lock file is left behind: runs for one directory wait for each other by `flock` on the directory, but only for a while, for
 //! anybody who can read it could hold that lock. Nothing but disk space depends on it: names of temporary files are random, and
@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -41,6 +42,11 @@ const SUFFIX: &str = ".tmp";
 const STEM_BYTES_MAX: usize = 200;
 /// What is read and written at once.
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// What `statfs` says of vfat (`MSDOS_SUPER_MAGIC`), the only file system for boot files whose files have a limit of note.
+const VFAT_MAGIC: rustix::fs::FsWord = 0x4d44;
+/// A size is 32 bits there. The kernel would say `EFBIG` after all the writing, which is also what a process' own limit says.
+const VFAT_FILE_BYTES: u64 = 1 << 32;
 
 /// Temporary files of this process, to be removed when it is interrupted.
 static LIVE: Mutex<Live> = Mutex::new(Live { paths: BTreeSet::new(), abandoned: false });
@@ -74,19 +80,11 @@ impl Target {
     /// Returns the target for an image that holds secrets; fails if others could read it there. `allowed` accepts a file system that
     /// keeps no permissions, but never a mode that lets others in.
     pub fn for_secrets(mut self, mode: u32, allowed: bool, secrets: &[String], reporter: &dyn Reporter) -> Result<Self, Error> {
-        let secret = secrets.first().cloned().unwrap_or_default();
+        let Some(secret) = secrets.first().cloned() else { return Ok(self) };
         if mode & 0o077 != 0 {
             return Err(Error::Mode { path: self.path, mode, secret });
         }
-        if let Some(fstype) = exposure::exposed_by(&self.directory) {
-            if !allowed {
-                return Err(Error::Exposed { path: self.path, why: format!("{fstype} keeps no permissions"), secret });
-            }
-            let path = self.path.display();
-            let message =
-                format!("`{path}` holds the secret `{secret}`, and {fstype} keeps no permissions: whoever mounts it reads it");
-            reporter.event(&Event::Warning { stage: Stage::Deliver, message: &message });
-        }
+        check_exposure(&self.directory, &self.path, allowed, &secret, reporter)?;
         self.secret = Some(secret).filter(|_| !allowed);
         Ok(self)
     }
@@ -152,6 +150,20 @@ pub enum Error {
         needed_bytes: u64,
         /// What there is.
         free_bytes: u64,
+        /// What became of the old file.
+        old: Old,
+    },
+    /// The file system holds no file of this size; seen before writing.
+    #[error("`{}` would have {}, and {file_system} holds less than {} in a file; {old}", .path.display(), Size(*.size_bytes), Size(*.limit_bytes))]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        size_bytes: u64,
+        /// What a file there has to stay below.
+        limit_bytes: u64,
+        /// The file system's name.
+        file_system: &'static str,
         /// What became of the old file.
         old: Old,
     },
@@ -229,13 +241,15 @@ impl Diagnostic for Error {
                 let missing = Size(needed_bytes.saturating_sub(*free_bytes));
                 vec![format!("free {missing} in `{}`: the old image stays until the new one is complete", parent(path).display())]
             }
+            Error::TooLarge { .. } => vec!["take less into the image, or put it on another file system".to_owned()],
             Error::Step { path, source, .. } => step_hint(path, source).into_iter().collect(),
             Error::Mode { .. } => vec!["leave out `--mode`: an image that holds secrets has 0600".to_owned()],
             Error::Exposed { .. } => vec![
                 "have the volume opened by a TPM (`systemd-cryptenroll --tpm2-device=auto DEVICE`), or seal the key with \
                  `systemd-creds encrypt`: then no secret has to be in the image"
                     .to_owned(),
-                "write to a file system that keeps permissions, or accept it with `--allow-exposed-secrets`".to_owned(),
+                "write to a file system that keeps permissions, or accept it with `--allow-exposed-secrets`, or `image.exposed-secrets = \"allow\"` in a drop-in"
+                    .to_owned(),
             ],
             Error::ReadBack { .. } | Error::Unsettled { .. } => {
                 vec!["look into the kernel log (`dmesg`) for errors of the disk".to_owned()]
@@ -263,6 +277,22 @@ fn parent(path: &Path) -> &Path {
         Some(parent) => parent,
         None => path,
     }
+}
+
+/// Refuses to put a secret on a file system that keeps no permissions, or warns if that is `allowed`. `path` is what would hold it.
+pub fn check_exposure(directory: &Path, path: &Path, allowed: bool, secret: &str, reporter: &dyn Reporter) -> Result<(), Error> {
+    let Some(fstype) = exposure::exposed_by(directory) else { return Ok(()) };
+    if !allowed {
+        return Err(Error::Exposed {
+            path: path.to_owned(),
+            why: format!("{fstype} keeps no permissions"),
+            secret: secret.to_owned(),
+        });
+    }
+    let path = path.display();
+    let message = format!("`{path}` holds the secret `{secret}`, and {fstype} keeps no permissions: whoever mounts it reads it");
+    reporter.event(&Event::Warning { stage: Stage::Deliver, message: &message });
+    Ok(())
 }
 
 /// Checks whether a file can be delivered to `path`, so that no work is done in vain.
@@ -383,12 +413,53 @@ fn place(
         return Err(Error::ReadBack { path: target.path.clone(), wanted, found, old: target.old() });
     }
     let kept_mode = temporary.file.metadata().map_err(step("look at", written))?.mode() & 0o7777;
-    temporary.rename(&target.path).map_err(step("rename the new file to", written))?;
-
-    let unsettled = |action| move |source| Error::Unsettled { action, path: target.path.clone(), source };
-    directory.sync_all().map_err(unsettled("write its directory to stable storage"))?;
-    retry_on_intr(|| rustix::fs::syncfs(&directory)).map_err(|err| unsettled("sync its file system")(err.into()))?;
+    let replaced = hold_replaced(target).map_err(step("hold the old file of", written))?;
+    let file = temporary.rename(&target.path).map_err(step("rename the new file to", written))?;
+    settle(&file, &directory, target).map_err(|(action, source)| Error::Unsettled {
+        action,
+        path: target.path.clone(),
+        source,
+    })?;
+    drop(replaced);
+    retry_on_intr(|| rustix::fs::syncfs(&directory)).map_err(|err| Error::Unsettled {
+        action: "sync its file system",
+        path: target.path.clone(),
+        source: err.into(),
+    })?;
     Ok(Delivered { path: target.path.clone(), size_bytes, sha256: wanted, mode: kept_mode, removed })
+}
+
+/// Keeps the file that is about to be replaced from being freed.
+///
+/// vfat frees its blocks at once, and a power cut may keep that and lose the directory entry that makes them superfluous: the name
+/// would then lead to the old file's size and to nothing.
+fn hold_replaced(target: &Target) -> io::Result<Option<OwnedFd>> {
+    use rustix::fs::{Mode, OFlags, open};
+    if !target.replaces {
+        return Ok(None);
+    }
+    let opened = retry_on_intr(|| open(&target.path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()));
+    match opened {
+        Ok(held) => Ok(Some(held)),
+        // Somebody removed it meanwhile: there is nothing to lose.
+        Err(Errno::NOENT) => Ok(None),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// Writes a rename to stable storage, in an order in which a power cut at any step leaves the old or the new file.
+///
+/// On vfat a rename changes two things in the directory: the temporary name goes, which belongs to the directory, and the final name
+/// gets the new file's size and blocks, which belongs to the *file*; only an fsync writes them and empties the disk's cache, syncfs
+/// alone does not. While both names have the same blocks, removing one would free those of the other: the temporary name goes first.
+/// A final name that was not there before has no blocks until the file is written: there the file goes first.
+fn settle(file: &File, directory: &File, target: &Target) -> Result<(), (&'static str, io::Error)> {
+    let sync_directory = || directory.sync_all().map_err(|err| ("write its directory to stable storage", err));
+    if target.replaces {
+        sync_directory()?;
+    }
+    file.sync_all().map_err(|err| ("write its new name to stable storage", err))?;
+    sync_directory()
 }
 
 /// Removes all temporary files of this process and lets it make no more. For a signal thread, just before it exits.
@@ -417,8 +488,13 @@ fn wait_for_others(directory: &File, reporter: &dyn Reporter) {
     }
 }
 
-/// Refuses early when the new file does not fit beside the old one.
+/// Refuses early when the file system holds no such file, or the new one does not fit beside the old one.
 fn check_space(directory: &File, target: &Target, size_bytes: u64) -> Result<(), Error> {
+    let is_vfat = rustix::fs::fstatfs(directory).is_ok_and(|found| found.f_type == VFAT_MAGIC);
+    if is_vfat && size_bytes >= VFAT_FILE_BYTES {
+        let (path, limit_bytes) = (target.path.clone(), VFAT_FILE_BYTES);
+        return Err(Error::TooLarge { path, size_bytes, limit_bytes, file_system: "vfat", old: target.old() });
+    }
     let Ok(space) = retry_on_intr(|| rustix::fs::fstatvfs(directory)) else {
         // A file system that does not say is believed when it is written to.
         return Ok(());
@@ -549,10 +625,12 @@ impl Temporary {
         }
     }
 
-    fn rename(mut self, to: &Path) -> io::Result<()> {
+    /// Gives it its final name and returns the file, which is no longer removed.
+    fn rename(mut self, to: &Path) -> io::Result<File> {
+        let file = self.file.try_clone()?;
         retry_on_intr(|| rustix::fs::rename(&self.path, to))?;
         self.renamed = true;
-        Ok(())
+        Ok(file)
     }
 }
 

@@ -39,6 +39,9 @@ pub struct Manifest {
     pub firmware: Vec<String>,
     /// Firmware that a module names and no package has: name and the modules.
     pub missing_firmware: BTreeMap<String, Vec<String>>,
+    /// Files that the microcode of the early segment was taken from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub microcode: Vec<Microcode>,
     /// Path rules that were applied.
     pub rules: Vec<Rule>,
     /// Finalizers that were applied, with what each did.
@@ -129,6 +132,15 @@ pub struct Module {
     /// The module that brought it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+}
+
+/// A file of microcode.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Microcode {
+    /// Where it lay.
+    pub path: String,
+    /// Digest of its content, decompressed.
+    pub sha256: Sha256,
 }
 
 /// A rule.

@@ -24,6 +24,8 @@ pub const SYMLINKS_MAX: usize = 40;
 pub const HEADER_BYTES_MAX: u64 = 1 << 20;
 /// A configuration file, a unit, a udev rule.
 pub const TEXT_BYTES_MAX: u64 = 16 << 20;
+/// A file of microcode (Intel's largest: 1 MB).
+pub const MICROCODE_BYTES_MAX: u64 = 64 << 20;
 /// A keyring (Debian's archive keyring is 60 KB).
 pub const KEYRING_BYTES_MAX: u64 = 8 << 20;
 /// Packages in one plan.

@@ -1,5 +1,6 @@
 //! The command line: what can be typed. The only door to clap.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -83,6 +84,12 @@ pub enum Command {
     Host(HostArgs),
     /// Empty the cache.
     Clean(Clean),
+    /// Make and check the image of a kernel for kernel-install(8), whose plugins start this.
+    #[command(hide = true)]
+    KernelInstall(KernelInstall),
+    /// Make, renew or remove images in /boot, with the options of Debian's update-initramfs(8).
+    #[command(hide = true)]
+    UpdateInitramfs(UpdateInitramfs),
     /// Generate man pages or shell completions.
     #[command(name = "_generate", hide = true)]
     Generate(Generate),
@@ -178,15 +185,24 @@ pub struct Build {
     /// Which kernel.
     #[command(flatten)]
     pub kernel: KernelArgs,
-    /// Where to write the image [default: initrd-VERSION.img].
+    /// What a unified kernel image takes.
+    #[command(flatten)]
+    pub uki: Uki,
+    /// Where to write the image [default: initrd-VERSION.img, or VERSION.efi].
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub output: Option<PathBuf>,
+    /// Write a second image with modules for any machine, out of the same packages, for the day on which the machine is another.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub fallback: Option<PathBuf>,
     /// The form of the output.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Output")]
     pub format: Format,
     /// Compression of the base segment: zstd, xz, gzip, lz4, none, with a level as in `zstd:9`.
     #[arg(long, value_name = "FORMAT[:LEVEL]", help_heading = "Output")]
     pub compress: Option<String>,
+    /// Write the early segment, the processors' microcode, to this file instead of in front of the image.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub microcode: Option<PathBuf>,
     /// Write the manifest beside the image, too, with the list of what was left out and by which rule.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub manifest: Option<PathBuf>,
@@ -216,6 +232,29 @@ pub struct Build {
     pub threads: Option<usize>,
 }
 
+/// What a unified kernel image takes, for `build --format uki`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Uki {
+    /// The kernel's command line, or the file that has it [default: /etc/kernel/cmdline of the machine, or the profile's].
+    #[arg(long, value_name = "TEXT|@FILE", help_heading = "Unified kernel image")]
+    pub cmdline: Option<String>,
+    /// Take the UEFI stub from this file [default: the one of the profile's package].
+    #[arg(long, value_name = "FILE", help_heading = "Unified kernel image")]
+    pub stub: Option<PathBuf>,
+    /// Take the kernel from this file [default: the one that the modules belong to].
+    #[arg(long, value_name = "FILE", help_heading = "Unified kernel image")]
+    pub kernel_image: Option<PathBuf>,
+    /// Sign for Secure Boot with this private key (PEM).
+    #[arg(long, value_name = "FILE", help_heading = "Unified kernel image")]
+    pub sign_key: Option<PathBuf>,
+    /// The certificate of the key (PEM).
+    #[arg(long, value_name = "FILE", help_heading = "Unified kernel image")]
+    pub sign_certificate: Option<PathBuf>,
+    /// The program that signs: systemd-sbsign or sbsign [default: the first that is there].
+    #[arg(long, value_name = "NAME", help_heading = "Unified kernel image")]
+    pub sign_tool: Option<String>,
+}
+
 /// Forms of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Format {
@@ -224,6 +263,8 @@ pub enum Format {
     Cpio,
     /// A directory.
     Dir,
+    /// A unified kernel image: one file for UEFI, with the kernel, its command line and the initrd in it.
+    Uki,
 }
 
 /// Stages that leave a tree.
@@ -254,6 +295,9 @@ pub struct PlanArgs {
     /// Take only the packages named with `--package`, nothing from the profile.
     #[arg(long, help_heading = "Target")]
     pub bare: bool,
+    /// The form of the output that the packages are for.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Output")]
+    pub format: Format,
     /// Write the plan to this lockfile, for `--locked`.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub lock: Option<PathBuf>,
@@ -361,4 +405,49 @@ pub struct Generate {
     pub what: String,
     /// The directory to write to.
     pub dir: PathBuf,
+}
+
+/// Arguments of `kernel-install`, those of a plugin.
+#[derive(Debug, Clone, Args)]
+pub struct KernelInstall {
+    /// `add`, `verify` (what was installed by `add`) or `remove`.
+    pub verb: String,
+    /// The kernel version.
+    pub version: Option<OsString>,
+    /// The directory of its boot entry.
+    pub entry_directory: Option<PathBuf>,
+    /// The kernel's own file.
+    pub kernel_image: Option<PathBuf>,
+    /// Images that were given to kernel-install.
+    pub initrds: Vec<PathBuf>,
+}
+
+/// Options of `update-initramfs`.
+#[derive(Debug, Clone, Args)]
+#[group(id = "action", required = true, multiple = false, args = ["create", "update", "delete"])]
+pub struct UpdateInitramfs {
+    /// Make an image that is not there yet.
+    #[arg(short)]
+    pub create: bool,
+    /// Make an image anew [default: that of the newest kernel that has one].
+    #[arg(short)]
+    pub update: bool,
+    /// Remove an image.
+    #[arg(short)]
+    pub delete: bool,
+    /// The kernel version, or `all`.
+    #[arg(short, value_name = "VERSION")]
+    pub kernel: Option<String>,
+    /// The directory of the images.
+    #[arg(short, value_name = "DIR", default_value = "/boot")]
+    pub boot_directory: PathBuf,
+    /// Leave alone what is newer than this, in seconds since 1970.
+    #[arg(short, value_name = "SECONDS")]
+    pub since: Option<u64>,
+    /// For compatibility; without effect.
+    #[arg(short)]
+    pub take_over: bool,
+    /// A package's hook asks: leave the work to kernel-install where that is in charge.
+    #[arg(long, hide = true)]
+    pub hook: bool,
 }

@@ -24,7 +24,10 @@ pub fn run(args: &Generate) -> Result<(), Failure> {
 
 fn man(dir: &Path) -> Result<(), Failure> {
     let on = |source| FileError { action: "write man pages to", path: dir.to_owned(), source };
-    clap_mangen::generate_to(Cli::command(), dir).map_err(on)?;
+    // What other programs start has no place in the short help, but is described.
+    let shown = ["kernel-install", "update-initramfs"];
+    let command = shown.iter().fold(Cli::command(), |command, name| command.mut_subcommand(*name, |sub| sub.hide(false)));
+    clap_mangen::generate_to(command, dir).map_err(on)?;
     Ok(())
 }
 

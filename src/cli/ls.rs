@@ -64,12 +64,21 @@ fn segments_text(found: &Found) -> String {
         let (size, unpacked) = (Size(segment.size_bytes).to_string(), Size(segment.unpacked_bytes).to_string());
         let _ = writeln!(
             out,
-            "{:<7} {:>11} {size:>11} {unpacked:>11} {:>8}  {}",
+            "{:<7} {:>11} {size:>11} {unpacked:>11} {:>8}  {}{}",
             number + 1,
             segment.offset_bytes,
             segment.entries.len(),
-            segment.format
+            segment.format,
+            if segment.is_early() { "  early: microcode" } else { "" }
         ); // writing to a String cannot fail
+    }
+    if !found.sections.is_empty() {
+        out.push_str("\nsection      offset        size\n");
+    }
+    for section in &found.sections {
+        let content = section.content();
+        let (size, name) = (Size(content.len() as u64).to_string(), one_line(&section.name));
+        let _ = writeln!(out, "{name:<8} {:>10} {size:>11}", content.start); // writing to a String cannot fail
     }
     out
 }
@@ -85,10 +94,15 @@ fn segments_json(found: &Found) -> serde_json::Value {
                 "unpacked": segment.unpacked_bytes,
                 "entries": segment.entries.len(),
                 "compression": segment.format.name(),
+                "early": segment.is_early(),
             })
         })
         .collect();
-    serde_json::json!({ "schema": 1, "segments": segments })
+    let sections = found.sections.iter().map(|section| {
+        let content = section.content();
+        serde_json::json!({ "name": section.name, "offset": content.start, "size": content.len() })
+    });
+    serde_json::json!({ "schema": 1, "segments": segments, "sections": sections.collect::<Vec<_>>() })
 }
 
 /// The entries as they are after unpacking: by name, the last of each.

@@ -8,6 +8,7 @@ mod diagnose;
 mod diff;
 mod generate;
 mod host;
+mod kernel_install;
 mod ls;
 mod plan;
 mod profiles;
@@ -19,10 +20,14 @@ mod signals;
 mod sizes;
 mod status;
 mod style;
+mod uki;
 mod unpack;
+mod update_initramfs;
 mod why;
 
+use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -117,7 +122,7 @@ impl<E: Diagnostic + 'static> Diagnostic for At<E> {
 /// Reads the command line, does what it says, returns the exit code.
 pub fn run() -> ExitCode {
     signals::install();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(words(std::env::args_os())) {
         Ok(cli) => cli,
         Err(err) => {
             // Help and version go to standard output with success, usage errors to standard error with 2; a closed stream changes neither.
@@ -139,6 +144,8 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(args, &cli.global, &progress),
         Command::Status(args) => status::run(args, &cli.global, &progress),
         Command::Host(args) => host::run(args, &cli.global),
+        Command::KernelInstall(args) => kernel_install::run(args, &cli.global),
+        Command::UpdateInitramfs(args) => update_initramfs::run(args, &cli.global),
         Command::Clean(args) => clean::run(args, &cli.global),
         Command::Generate(args) => generate::run(args),
     };
@@ -149,6 +156,16 @@ pub fn run() -> ExitCode {
             ExitCode::from(error.kind().exit_code())
         }
     }
+}
+
+/// Started as `update-initramfs`, the program is that command; asked for its version, it says that it is not initramfs-tools.
+fn words(typed: std::env::ArgsOs) -> Vec<OsString> {
+    let mut words: Vec<OsString> = typed.collect();
+    let name = words.first().and_then(|name| Path::new(name).file_name());
+    if name.is_some_and(|name| name == "update-initramfs") && words.get(1).is_none_or(|word| word != "--version") {
+        words.insert(1, "update-initramfs".into());
+    }
+    words
 }
 
 /// Writes an answer to standard output. A reader that has gone away (`| head`) is no error.

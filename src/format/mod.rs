@@ -11,4 +11,5 @@ pub mod luks;
 pub mod modindex;
 pub mod module;
 pub mod newc;
+pub mod pe;
 pub mod tar;

@@ -40,13 +40,16 @@ pub fn images(root: &Path) -> Vec<Placed> {
     // `/efi` may be a link to `/boot`.
     let directories: BTreeSet<PathBuf> = BOOT_DIRECTORIES.iter().filter_map(|name| root.join(name).canonicalize().ok()).collect();
     for directory in directories {
-        found.extend(beside_kernels(&directory));
-        found.extend(in_entries(&directory));
-        found.extend(unified(&directory));
+        found.extend(images_in(&directory));
     }
     found.sort_by(|a, b| (&a.kernel, &a.files).cmp(&(&b.kernel, &b.files)));
     found.dedup();
     found
+}
+
+/// Returns the images of one boot directory: `$BOOT` of kernel-install may be anywhere.
+pub fn images_in(boot: &Path) -> Vec<Placed> {
+    [beside_kernels(boot), in_entries(boot), unified(boot)].concat()
 }
 
 fn beside_kernels(directory: &Path) -> Vec<Placed> {

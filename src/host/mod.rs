@@ -6,6 +6,7 @@ pub mod facts;
 pub mod kernels;
 pub mod keyboard;
 pub mod probe;
+pub mod sign;
 pub mod traits;
 
 use std::path::PathBuf;

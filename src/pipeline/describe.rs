@@ -7,6 +7,7 @@ use crate::base::digest::Sha256;
 use crate::base::size::Size;
 use crate::finalize::Applied;
 use crate::manifest::{self, Manifest};
+use crate::microcode::Microcode;
 use crate::modules::{KernelVersion, Selected};
 use crate::plan::{Plan, Planned, Reason};
 use crate::prune::{Cause, Dropped, Pruned, Rules};
@@ -27,6 +28,8 @@ pub struct Facts<'a> {
     pub pruned: &'a Pruned,
     /// What finalizing did.
     pub applied: &'a Applied,
+    /// The early segment.
+    pub early: &'a Microcode,
 }
 
 /// The trees that the image is made of, besides modules.
@@ -37,7 +40,7 @@ pub struct Trees<'a> {
     pub settings: &'a Tree,
     /// That, with overlays and included files over it.
     pub whole: &'a Tree,
-    /// What of all that others must not read.
+    /// Those paths of it that others must not read.
     pub secrets: &'a BTreeSet<TreePath>,
 }
 
@@ -84,6 +87,7 @@ pub fn manifest(facts: &Facts<'_>, selected: Option<&(KernelVersion, Selected)>,
         modules: selected.map(|(_, selected)| modules(selected)).unwrap_or_default(),
         firmware: selected.map(|(_, selected)| firmware(selected)).unwrap_or_default(),
         missing_firmware: selected.map(|(_, selected)| selected.missing_firmware.clone()).unwrap_or_default(),
+        microcode: facts.early.files.iter().map(microcode).collect(),
         rules: rules(facts),
         finalizers: finalizers(facts.applied),
         included: included(parts),
@@ -123,6 +127,10 @@ fn firmware(selected: &Selected) -> Vec<String> {
     paths.sort();
     paths.dedup();
     paths
+}
+
+fn microcode(used: &crate::microcode::Used) -> manifest::Microcode {
+    manifest::Microcode { path: used.path.to_string(), sha256: used.sha256 }
 }
 
 fn rules(facts: &Facts<'_>) -> Vec<manifest::Rule> {

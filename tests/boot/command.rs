@@ -6,17 +6,23 @@ use std::process::{Command, Stdio};
 
 /// Tools of the bench and the Debian package that has each; `cargo xtask setup` installs them all.
 const PACKAGES: &[(&str, &str)] = &[
-    ("apt-get", "apt"),
     ("apt-cache", "apt"),
+    ("apt-get", "apt"),
     ("btrfs", "btrfs-progs"),
     ("cpio", "cpio"),
     ("cryptsetup", "cryptsetup-bin"),
     ("dpkg-deb", "dpkg"),
+    ("mcopy", "mtools"),
     ("mke2fs", "e2fsprogs"),
     ("mkfs.btrfs", "btrfs-progs"),
+    ("mkfs.vfat", "dosfstools"),
+    ("mmd", "mtools"),
     ("mmdebstrap", "mmdebstrap"),
+    ("openssl", "openssl"),
     ("qemu-system-aarch64", "qemu-system-arm"),
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("sbsign", "sbsigntool"),
+    ("sfdisk", "fdisk"),
     ("tar", "tar"),
     ("unshare", "util-linux"),
 ];

@@ -1,11 +1,13 @@
 //! Makes disk images out of a root file system, with no mount, no loop device and no device mapper of the host.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::path::Path;
 
 use crate::command::{as_root, at, run, tool};
+use crate::esp;
 use crate::lvm;
+use crate::md;
 use crate::root::FINISH;
 
 /// What lies between the disk and the root file system.
@@ -21,6 +23,8 @@ pub enum Disk {
     Lvm,
     /// `vg0/root` in LUKS2.
     LvmInLuks,
+    /// ext4 on a mirror of two disks.
+    Md,
 }
 
 /// The UUID of the LUKS header, for `rd.luks.name=`.
@@ -42,6 +46,7 @@ impl Disk {
             Disk::Luks => "luks2",
             Disk::Lvm => "lvm",
             Disk::LvmInLuks => "lvm-in-luks2",
+            Disk::Md => "md-raid1",
         }
     }
 }
@@ -53,6 +58,12 @@ pub fn make(kind: Disk, tar: &Path, overlay: &Path, out: &Path) -> Result<(), St
         Disk::Luks => {
             file_system(kind, tar, overlay, out)?;
             encrypt(out)
+        }
+        Disk::Md => {
+            let inner = out.with_extension("fs");
+            file_system(kind, tar, overlay, &inner)?;
+            md::mirror(&inner, out)?;
+            fs::remove_file(&inner).map_err(at(&inner))
         }
         Disk::Lvm | Disk::LvmInLuks => {
             let inner = out.with_extension("fs");
@@ -101,22 +112,9 @@ fn encrypt(image: &Path) -> Result<(), String> {
 }
 
 fn wrap_in_lvm(inner: &Path, out: &Path) -> Result<(), String> {
-    let mut from = File::open(inner).map_err(at(inner))?;
     let mut to = File::create(out).map_err(at(out))?;
     let extents = SIZE.div_ceil(lvm::EXTENT);
     to.write_all(&lvm::header(extents)).map_err(at(out))?;
     to.set_len(lvm::DATA_START + extents * lvm::EXTENT).map_err(at(out))?;
-    let mut buffer = vec![0; 1 << 20];
-    let mut offset = lvm::DATA_START;
-    loop {
-        let count = from.read(&mut buffer).map_err(at(inner))?;
-        if count == 0 {
-            return Ok(());
-        }
-        // The image stays sparse: most of a new file system is empty.
-        if buffer[..count].iter().any(|byte| *byte != 0) {
-            to.seek(SeekFrom::Start(offset)).and_then(|_| to.write_all(&buffer[..count])).map_err(at(out))?;
-        }
-        offset += count as u64;
-    }
+    esp::copy_sparse(inner, &mut to, lvm::DATA_START)
 }

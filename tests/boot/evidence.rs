@@ -1,7 +1,7 @@
 //! Judges a run by what the real root's service said, or by what the console said when there must be no root.
 
 use crate::machine::{End, Run};
-use crate::scenarios::Expect;
+use crate::scenarios::{Expect, Firmware};
 
 /// What the real root said about its boot.
 #[derive(Debug, Default, Clone)]
@@ -14,6 +14,8 @@ pub struct Evidence {
     pub switched_s: f64,
     /// What `systemctl is-system-running` said.
     pub state: String,
+    /// What the machine's firmware is, and whether it insists on signatures.
+    pub firmware: String,
     /// Units of the real root that failed.
     pub failed: Vec<String>,
     /// The first line of PID 1 in the journal: it is the initrd's, if the journal came through.
@@ -63,6 +65,7 @@ pub fn collect(console: &str, nonce: &str) -> Option<Evidence> {
             "initrd_us" => evidence.initrd_s = seconds(),
             "switched_us" => evidence.switched_s = seconds(),
             "state" => evidence.state = value,
+            "firmware" => evidence.firmware = value,
             "failed" => evidence.failed.push(value),
             "first" => evidence.first = value,
             "complaint" => push_message(&mut evidence.complaints, value),
@@ -91,10 +94,10 @@ pub fn is_decided(console: &str, nonce: &str, expect: Expect) -> bool {
 }
 
 /// Returns everything that is wrong with a run; empty if the scenario passed.
-pub fn faults(run: &Run, nonce: &str, expect: Expect) -> Vec<String> {
+pub fn faults(run: &Run, nonce: &str, expect: Expect, firmware: Firmware) -> Vec<String> {
     match expect {
         Expect::Boots { source, fstype } => match collect(&run.console, nonce) {
-            Some(evidence) => boot_faults(&evidence, source, fstype),
+            Some(evidence) => boot_faults(&evidence, source, fstype, firmware),
             None => vec![match run.end {
                 End::Hopeless(text) => format!("the root was not reached: `{text}`"),
                 End::Off => "the machine went off before the root was reached".to_owned(),
@@ -110,11 +113,14 @@ pub fn faults(run: &Run, nonce: &str, expect: Expect) -> Vec<String> {
     }
 }
 
-fn boot_faults(evidence: &Evidence, source: &str, fstype: &str) -> Vec<String> {
+fn boot_faults(evidence: &Evidence, source: &str, fstype: &str, firmware: Firmware) -> Vec<String> {
     let mut faults = Vec::new();
     let wanted = format!("{source} {fstype}");
     if evidence.root != wanted {
         faults.push(format!("the root is `{}`, not `{wanted}`", evidence.root));
+    }
+    if evidence.firmware != firmware.as_said() {
+        faults.push(format!("the firmware is `{}`, not `{}`", evidence.firmware, firmware.as_said()));
     }
     faults.extend(evidence.failed.iter().map(|unit| format!("a unit of the real root failed: {unit}")));
     // Without the initrd's journal nothing below could fail.

@@ -4,20 +4,37 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::command::{at, run, tool};
-use crate::scenarios::{Change, Scenario};
+use crate::machine::{SNAKEOIL_CERTIFICATE, SNAKEOIL_KEY, SNAKEOIL_PASSPHRASE};
+use crate::scenarios::{Change, Firmware, Scenario};
 
 /// What the program says of a release file whose `Valid-Until` has passed.
 const LAGS: &str = "expired on";
 
+/// Stands in the arguments of a scenario for the mirror's repository with this component.
+pub const NON_FREE_FIRMWARE: &str = "@non-free-firmware";
+
 /// Returns the image for a scenario, built by our own program, or the one that `MKINITRD_BOOT_IMAGE` names.
-pub fn build(scenario: &Scenario, dir: &Path) -> Result<PathBuf, String> {
+pub fn build(scenario: &Scenario, mirror: &str, dir: &Path) -> Result<PathBuf, String> {
     if let Some(path) = given("MKINITRD_BOOT_IMAGE")? {
         return Ok(path);
     }
     let out = dir.join(format!("{}.img", recipe(scenario)));
     let mut command = tool(env!("CARGO_BIN_EXE_mkinitrd-pkg"));
     command.args(["build", "--distro", "debian", "--release", scenario.release, "--arch", scenario.arch]);
-    command.args(scenario.build).arg("-o").arg(&out);
+    for word in scenario.build {
+        match *word {
+            NON_FREE_FIRMWARE => command.arg("--repo").arg(format!("{mirror} {} main non-free-firmware", scenario.release)),
+            word => command.arg(word),
+        };
+    }
+    command.arg("-o").arg(&out);
+    if scenario.firmware != Firmware::None {
+        command.args(["--format", "uki", "--cmdline", &format!("console=ttyS0 panic=-1 oops=panic {}", scenario.append)]);
+    }
+    if scenario.signed {
+        command.arg("--sign-key").arg(snakeoil_key(dir)?).args(["--sign-certificate", SNAKEOIL_CERTIFICATE]);
+        command.args(["--sign-tool", "sbsign"]);
+    }
     let mut result = run(&mut command);
     // It is right that an expired release file is refused. With a dated override signatures are still checked. The suites of a release
     // expire on different days, so the first message need not name the earliest.
@@ -34,6 +51,17 @@ pub fn build(scenario: &Scenario, dir: &Path) -> Result<PathBuf, String> {
     }
 }
 
+/// Returns the key that the firmware of the tests knows, without its passphrase.
+fn snakeoil_key(dir: &Path) -> Result<PathBuf, String> {
+    let out = dir.join("snakeoil.key");
+    if !out.exists() {
+        let mut openssl = tool("openssl");
+        openssl.env("PASSPHRASE", SNAKEOIL_PASSPHRASE);
+        run(openssl.args(["pkey", "-passin", "env:PASSPHRASE", "-in", SNAKEOIL_KEY, "-out"]).arg(&out))?;
+    }
+    Ok(out)
+}
+
 /// Returns the day of the expiry that a message names; at its beginning the file was still good.
 fn expiry(message: &str) -> Option<String> {
     let day: String = message.split(LAGS).nth(1)?.trim().chars().take(10).collect();
@@ -43,7 +71,15 @@ fn expiry(message: &str) -> Option<String> {
 /// Returns a name that two scenarios share if they boot the same image.
 pub fn recipe(scenario: &Scenario) -> String {
     let words = scenario.build.join("").replace("--", "-").replace(':', "").replace('/', "-");
-    format!("{}-{}{words}", scenario.release, scenario.arch)
+    let form = match (scenario.firmware, scenario.signed) {
+        (Firmware::None, _) => String::new(),
+        // The command line is part of the image.
+        (_, signed) => {
+            let line: String = scenario.append.chars().filter(char::is_ascii_alphanumeric).collect();
+            format!("-uki-{line}{}", if signed { "-signed" } else { "" })
+        }
+    };
+    format!("{}-{}{words}{form}", scenario.release, scenario.arch)
 }
 
 /// Returns the file that an environment variable names, if it is set.

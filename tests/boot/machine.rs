@@ -10,24 +10,52 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::command::{at, explain, tool};
+use crate::md;
+use crate::scenarios::Bus;
 
 /// What a machine is made of.
 pub struct Machine<'a> {
     /// Debian's name of its architecture.
     pub arch: &'a str,
-    /// The kernel.
-    pub kernel: &'a Path,
-    /// The initrd.
-    pub initrd: &'a Path,
+    /// What is started.
+    pub start: Start<'a>,
     /// The disk, which is never written to.
     pub disk: &'a Path,
-    /// The kernel command line beside the console's.
-    pub append: &'a str,
+    /// How it is connected.
+    pub bus: Bus,
     /// System credentials.
     pub credentials: &'a [(&'a str, &'a str)],
     /// Keys that are pressed when a passphrase is asked for.
     pub keys: &'a [&'a str],
 }
+
+/// What a machine starts.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'a> {
+    /// QEMU itself loads a kernel with an initrd.
+    Kernel {
+        /// The kernel.
+        kernel: &'a Path,
+        /// The initrd.
+        initrd: &'a Path,
+        /// The kernel command line beside the console's.
+        append: &'a str,
+    },
+    /// UEFI firmware starts what it finds on the disk. Needs the package `ovmf`; amd64 only.
+    Uefi {
+        /// Only what is signed by [`SNAKEOIL_CERTIFICATE`] is started.
+        secure_boot: bool,
+    },
+}
+
+/// The certificate that the firmware of a machine with Secure Boot believes; whoever has the package `ovmf` has its key, too.
+pub const SNAKEOIL_CERTIFICATE: &str = "/usr/share/ovmf/PkKek-1-snakeoil.pem";
+/// The key of that certificate, encrypted with [`SNAKEOIL_PASSPHRASE`].
+pub const SNAKEOIL_KEY: &str = "/usr/share/ovmf/PkKek-1-snakeoil.key";
+/// What opens that key.
+pub const SNAKEOIL_PASSPHRASE: &str = "snakeoil";
+
+const OVMF: &str = "/usr/share/OVMF";
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +88,8 @@ const HOPELESS: &[&str] = &[
     "Press Enter for maintenance",
     "Entering emergency mode",
     "(initramfs)",
+    // The firmware has nothing to start.
+    "Shell> ",
 ];
 
 /// How long the console may go on once all is decided, so that the log has the whole story.
@@ -83,30 +113,65 @@ fn press(keys: &[&str], monitor: &Path) -> Result<(), String> {
 }
 
 impl Machine<'_> {
-    fn arguments(&self, monitor: &Path) -> (&'static str, Vec<String>) {
-        let (program, machine, console) = match self.arch {
-            "arm64" => ("qemu-system-aarch64", ["-machine", "virt", "-cpu", "cortex-a72"], "ttyAMA0"),
-            _ => ("qemu-system-x86_64", ["-machine", "pc", "-cpu", "max"], "ttyS0"),
+    fn arguments(&self, variables: &Path, monitor: &Path) -> (&'static str, Vec<String>) {
+        let (program, machine, console) = match (self.arch, self.start) {
+            ("arm64", _) => ("qemu-system-aarch64", ["-machine", "virt", "-cpu", "cortex-a72"], "ttyAMA0"),
+            (_, Start::Kernel { .. }) => ("qemu-system-x86_64", ["-machine", "pc", "-cpu", "max"], "ttyS0"),
+            (_, Start::Uefi { .. }) => ("qemu-system-x86_64", ["-machine", "q35,smm=on", "-cpu", "max"], "ttyS0"),
         };
         let mut args: Vec<String> = machine.map(str::to_owned).to_vec();
         let fixed = "-accel tcg -m 2048 -smp 2 -nodefaults -display none -serial stdio -device virtio-rng-pci -no-reboot";
         args.extend(fixed.split(' ').map(str::to_owned));
         let socket = || format!("unix:{},server=on,wait=off", monitor.display());
         args.extend(["-monitor".into(), if self.keys.is_empty() { "none".into() } else { socket() }]);
-        args.extend(["-kernel".into(), self.kernel.display().to_string()]);
-        args.extend(["-initrd".into(), self.initrd.display().to_string()]);
-        args.extend(["-append".into(), format!("console={console} panic=-1 oops=panic {}", self.append)]);
-        args.extend(["-drive".into(), format!("file={},format=raw,if=virtio,snapshot=on", self.disk.display())]);
+        match self.start {
+            Start::Kernel { kernel, initrd, append } => {
+                args.extend(["-kernel".into(), kernel.display().to_string()]);
+                args.extend(["-initrd".into(), initrd.display().to_string()]);
+                args.extend(["-append".into(), format!("console={console} panic=-1 oops=panic {append}")]);
+            }
+            Start::Uefi { secure_boot } => {
+                let code = if secure_boot { "OVMF_CODE_4M.secboot.fd" } else { "OVMF_CODE_4M.fd" };
+                args.extend(["-drive".into(), format!("if=pflash,unit=0,format=raw,readonly=on,file={OVMF}/{code}")]);
+                args.extend(["-drive".into(), format!("if=pflash,unit=1,format=raw,file={}", variables.display())]);
+                // Otherwise the guest could write the variables that say whose signatures count.
+                args.extend(["-global".into(), "driver=cfi.pflash01,property=secure,value=on".into()]);
+            }
+        }
+        let drive = format!("file={},format=raw,snapshot=on", self.disk.display());
+        match self.bus {
+            Bus::Virtio => args.extend(["-drive".into(), format!("{drive},if=virtio")]),
+            Bus::VirtioScsi => {
+                args.extend(["-device".into(), "virtio-scsi-pci".into(), "-drive".into(), format!("{drive},if=none,id=disk")]);
+                args.extend(["-device".into(), "scsi-hd,drive=disk".into()]);
+            }
+        }
+        let second = md::second(self.disk);
+        if second.exists() {
+            args.extend(["-drive".into(), format!("file={},format=raw,if=virtio,snapshot=on", second.display())]);
+        }
         for (name, value) in self.credentials {
             args.extend(["-smbios".into(), format!("type=11,value=io.systemd.credential:{name}={value}")]);
         }
         (program, args)
     }
 
+    /// Gives a machine with firmware fresh variables of its own in `variables`.
+    fn reset_variables(&self, variables: &Path) -> Result<(), String> {
+        let Start::Uefi { secure_boot } = self.start else { return Ok(()) };
+        let fresh = if secure_boot { "OVMF_VARS_4M.snakeoil.fd" } else { "OVMF_VARS_4M.fd" };
+        let fresh = Path::new(OVMF).join(fresh);
+        if !fresh.exists() {
+            return Err(format!("`{}` is not installed: run `cargo xtask setup`, or `apt-get install ovmf`", fresh.display()));
+        }
+        std::fs::copy(&fresh, variables).map(drop).map_err(at(variables))
+    }
+
     /// Runs it with its console in `log`, until `decided` says so of the console, or for `limit` at most.
     pub fn run(&self, log: &Path, limit: Duration, decided: impl Fn(&str) -> bool) -> Result<Run, String> {
-        let monitor = log.with_extension("monitor");
-        let (program, args) = self.arguments(&monitor);
+        let (variables, monitor) = (log.with_extension("vars"), log.with_extension("monitor"));
+        self.reset_variables(&variables)?;
+        let (program, args) = self.arguments(&variables, &monitor);
         let started = Instant::now();
         let mut command = tool(program);
         command.args(&args).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -134,6 +199,9 @@ impl Machine<'_> {
             }
         };
         guest.stop();
+        if matches!(self.start, Start::Uefi { .. }) {
+            std::fs::remove_file(&variables).map_err(at(&variables))?;
+        }
         Ok(Run { end, console: guest.console(), seconds: started.elapsed().as_secs_f64() })
     }
 }

@@ -9,10 +9,12 @@
 mod command;
 mod debian;
 mod disk;
+mod esp;
 mod evidence;
 mod image;
 mod lvm;
 mod machine;
+mod md;
 mod prepare;
 mod report;
 mod root;

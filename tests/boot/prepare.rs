@@ -7,22 +7,26 @@ use std::path::{Path, PathBuf};
 use crate::command::at;
 use crate::debian::Debian;
 use crate::disk::{self, Disk};
+use crate::esp;
 use crate::image;
 use crate::root;
-use crate::scenarios::Scenario;
+use crate::scenarios::{Firmware, Scenario};
 
 /// Everything that one boot needs.
 #[derive(Debug, Clone)]
 pub struct Parts {
-    /// The kernel.
-    pub kernel: PathBuf,
-    /// The initrd, changed if the scenario wants it.
-    pub initrd: PathBuf,
+    /// The kernel; nothing where firmware starts the unified kernel image that lies on the disk.
+    pub kernel: Option<PathBuf>,
+    /// The initrd, changed if the scenario wants it, or the unified kernel image.
+    pub image: PathBuf,
     /// The disk.
     pub disk: PathBuf,
     /// The secret of the disk's root.
     pub nonce: String,
 }
+
+/// Room for a few unified kernel images.
+const ESP_SIZE: u64 = 256 << 20;
 
 /// What is made at most once under a key, or why it could not be made.
 type Made<K, V> = BTreeMap<K, Result<V, String>>;
@@ -32,6 +36,8 @@ pub struct Workshop {
     debian: Debian,
     dir: PathBuf,
     disks: Made<(&'static str, &'static str, Disk), (PathBuf, String)>,
+    /// Disks with an EFI system partition, by what lies on it.
+    uefi_disks: Made<String, PathBuf>,
     images: Made<String, PathBuf>,
     kernels: Made<String, PathBuf>,
 }
@@ -43,6 +49,7 @@ impl Workshop {
             debian: Debian::new(cache)?,
             dir: dir.to_owned(),
             disks: BTreeMap::new(),
+            uefi_disks: BTreeMap::new(),
             images: BTreeMap::new(),
             kernels: BTreeMap::new(),
         })
@@ -51,15 +58,33 @@ impl Workshop {
     /// Makes the parts of one scenario.
     pub fn parts(&mut self, scenario: &Scenario) -> Result<Parts, String> {
         let image = self.image(scenario)?;
-        let kernel = self.kernel(scenario, &image)?;
         let (disk, nonce) = self.disk(scenario)?;
-        let initrd = image::changed(scenario, &image, &self.dir)?;
-        Ok(Parts { kernel, initrd, disk, nonce })
+        if scenario.firmware != Firmware::None {
+            let disk = self.uefi_disk(scenario, &image, &disk)?;
+            return Ok(Parts { kernel: None, image, disk, nonce });
+        }
+        let kernel = Some(self.kernel(scenario, &image)?);
+        let image = image::changed(scenario, &image, &self.dir)?;
+        Ok(Parts { kernel, image, disk, nonce })
+    }
+
+    /// Makes a disk of the root and an EFI system partition whose default loader is the image.
+    fn uefi_disk(&mut self, scenario: &Scenario, image: &Path, root: &Path) -> Result<PathBuf, String> {
+        let recipe = format!("{}-{}", image::recipe(scenario), scenario.disk.name());
+        let out = self.dir.join(format!("{recipe}.disk"));
+        let esp = out.with_extension("esp");
+        let make = || {
+            esp::make(ESP_SIZE, &[(esp::REMOVABLE_AMD64, image)], &esp)?;
+            esp::disk(&esp, root, &out)?;
+            fs::remove_file(&esp).map_err(at(&esp))?;
+            Ok(out.clone())
+        };
+        self.uefi_disks.entry(recipe).or_insert_with(make).clone()
     }
 
     fn image(&mut self, scenario: &Scenario) -> Result<PathBuf, String> {
-        let dir = &self.dir;
-        self.images.entry(image::recipe(scenario)).or_insert_with(|| image::build(scenario, dir)).clone()
+        let (dir, mirror) = (&self.dir, self.debian.mirror());
+        self.images.entry(image::recipe(scenario)).or_insert_with(|| image::build(scenario, mirror, dir)).clone()
     }
 
     fn kernel(&mut self, scenario: &Scenario, image: &Path) -> Result<PathBuf, String> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::command::at;
 use crate::runner::Outcome;
-use crate::scenarios::{Change, Expect, SCENARIOS, Scenario, Tier};
+use crate::scenarios::{Change, Expect, Firmware, SCENARIOS, Scenario, Tier};
 
 /// Returns one line for a scenario that is done.
 pub fn line(outcome: &Outcome) -> String {
@@ -78,7 +78,11 @@ pub fn write_matrix(outcomes: &[Outcome]) -> Result<(), String> {
         let Scenario { name, shows, release, arch, disk, append, .. } = scenario;
         let kernel_line = append.split_whitespace().collect::<Vec<_>>().join(" ");
         let build = scenario.build.join(" ");
-        let disk = disk.name();
+        let disk = match scenario.firmware {
+            Firmware::None => disk.name().to_owned(),
+            Firmware::Uefi => format!("{} and ESP", disk.name()),
+            Firmware::SecureBoot => format!("{} and ESP, Secure Boot", disk.name()),
+        };
         text.push_str(&format!(
             "| `{name}` | {shows}{change} | {tier} | {release} {arch} | {disk} | `{build}` | `{kernel_line}` | {expected} | {twin} | {result} |\n"
         ));

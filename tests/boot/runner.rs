@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::command::at;
 use crate::evidence::{self, Evidence};
-use crate::machine::{Machine, Run, log_path};
+use crate::machine::{Machine, Run, Start, log_path};
 use crate::prepare::{Parts, Workshop};
 use crate::report;
-use crate::scenarios::{Expect, Scenario};
+use crate::scenarios::{Expect, Firmware, Scenario};
 
 /// The wall clock limit of one boot: several times what a loaded machine with two cores needs.
 const LIMIT_S: u64 = 300;
@@ -29,7 +29,7 @@ pub struct Outcome {
     pub evidence: Option<Evidence>,
     /// Wall clock seconds of the boot, 0 if there was none.
     pub seconds: f64,
-    /// Size of the initrd.
+    /// Size of the initrd, or of the unified kernel image.
     pub initrd_bytes: u64,
 }
 
@@ -100,10 +100,10 @@ fn boot(scenario: Scenario, parts: Result<Parts, String>, logs: &Path, limit: Du
     };
     match parts.and_then(|parts| Ok((attempt(&parts)?, parts))) {
         Ok((run, parts)) => {
-            outcome.faults = evidence::faults(&run, &parts.nonce, scenario.expect);
+            outcome.faults = evidence::faults(&run, &parts.nonce, scenario.expect, scenario.firmware);
             outcome.evidence = evidence::collect(&run.console, &parts.nonce);
             outcome.seconds = run.seconds;
-            outcome.initrd_bytes = fs::metadata(&parts.initrd).map_or(0, |meta| meta.len());
+            outcome.initrd_bytes = fs::metadata(&parts.image).map_or(0, |meta| meta.len());
         }
         Err(error) => outcome.faults.push(error),
     }
@@ -111,12 +111,15 @@ fn boot(scenario: Scenario, parts: Result<Parts, String>, logs: &Path, limit: Du
 }
 
 fn boot_once(scenario: &Scenario, parts: &Parts, log: &Path, limit: Duration) -> Result<Run, String> {
+    let start = match &parts.kernel {
+        Some(kernel) => Start::Kernel { kernel, initrd: &parts.image, append: scenario.append },
+        None => Start::Uefi { secure_boot: scenario.firmware == Firmware::SecureBoot },
+    };
     let machine = Machine {
         arch: scenario.arch,
-        kernel: &parts.kernel,
-        initrd: &parts.initrd,
+        start,
         disk: &parts.disk,
-        append: scenario.append,
+        bus: scenario.bus,
         credentials: scenario.credentials,
         keys: scenario.keys,
     };

@@ -28,6 +28,15 @@ pub enum Expect {
     },
 }
 
+/// How a machine has its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bus {
+    /// virtio-blk, `/dev/vda`.
+    Virtio,
+    /// virtio-scsi, `/dev/sda`.
+    VirtioScsi,
+}
+
 /// What is done to the image before it is booted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -37,6 +46,28 @@ pub enum Change {
     Truncated(u64),
     /// An uncompressed archive goes before it, as boot loaders do it with processor microcode.
     AfterEarly,
+}
+
+/// What starts the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Firmware {
+    /// QEMU itself.
+    None,
+    /// UEFI, from an EFI system partition beside the root.
+    Uefi,
+    /// UEFI that starts only what is signed by the key that it knows.
+    SecureBoot,
+}
+
+impl Firmware {
+    /// Returns what the root says of the firmware.
+    pub fn as_said(self) -> &'static str {
+        match self {
+            Firmware::None => "none",
+            Firmware::Uefi => "uefi",
+            Firmware::SecureBoot => "uefi with Secure Boot",
+        }
+    }
 }
 
 /// One boot.
@@ -54,10 +85,16 @@ pub struct Scenario {
     pub arch: &'static str,
     /// The disk that it boots from.
     pub disk: Disk,
+    /// How the machine has that disk.
+    pub bus: Bus,
     /// Arguments of `mkinitrd-pkg build` beside distribution, release, architecture and output.
     pub build: &'static [&'static str],
     /// What is done to the image.
     pub change: Change,
+    /// What starts the kernel; with UEFI, what is built is a unified kernel image that lies on the disk.
+    pub firmware: Firmware,
+    /// The unified kernel image is signed by the key that the firmware knows.
+    pub signed: bool,
     /// The kernel command line beside the console's.
     pub append: &'static str,
     /// Credentials, passed by SMBIOS.
@@ -72,6 +109,12 @@ pub struct Scenario {
 
 const GENERIC: &[&str] = &["--generic"];
 
+/// The machine that the emulator is.
+const FOR_VIRTIO: &[&str] = &["--host-facts", "tests/it/machines/virtio.json"];
+const WITH_MD: &[&str] = &["--generic", "--with", "md"];
+/// The component that microcode is in, of the mirror that this machine uses.
+const WITH_MICROCODE: &[&str] = &["--generic", crate::image::NON_FREE_FIRMWARE];
+
 const BY_LABEL: &str = "root=LABEL=root";
 // In one line each, as a person would type them; the UUID is `disk::LUKS_UUID`.
 const IN_LUKS: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root root=/dev/mapper/root";
@@ -80,6 +123,8 @@ const LVM_IN_LUKS: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=pv 
 /// `headless` asks nobody, so that a boot that cannot succeed ends soon.
 const WRONG_KEY: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
      rd.luks.options=6d6b696e-6974-4264-8000-6c756b730001=headless=1 root=/dev/mapper/root";
+/// The root is there, and nothing that drives its disk.
+const UNREACHABLE: &str = "root=LABEL=root systemd.default_device_timeout_sec=15";
 /// Shorter than the 90 s of every day, and long enough for udev to start on a busy host.
 const NO_ROOT: &str = "root=LABEL=nonexistent systemd.default_device_timeout_sec=15";
 
@@ -107,13 +152,25 @@ const BASE: Scenario = Scenario {
     release: "trixie",
     arch: "amd64",
     disk: Disk::Ext4,
+    bus: Bus::Virtio,
     build: GENERIC,
     change: Change::None,
+    firmware: Firmware::None,
+    signed: false,
     append: BY_LABEL,
     credentials: &[],
     keys: &[],
     expect: PLAIN,
     twin: None,
+};
+
+/// Its command line is in the image.
+const UKI: Scenario = Scenario {
+    tier: Tier::Slow,
+    firmware: Firmware::Uefi,
+    append: "root=PARTLABEL=root",
+    expect: Expect::Boots { source: "/dev/vda2", fstype: "ext4" },
+    ..BASE
 };
 
 /// A compression that nothing else distinguishes from the plain boot.
@@ -145,6 +202,13 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario { name: "bookworm-ext4", shows: "the release before", release: "bookworm", twin: Some("no-root"), ..BASE },
     Scenario { name: "sid-ext4", shows: "the release to come", release: "sid", twin: Some("no-root"), ..BASE },
+    Scenario {
+        name: "virtio-machine",
+        shows: "an image for this machine alone, out of its saved facts",
+        build: FOR_VIRTIO,
+        twin: Some("virtio-without-driver"),
+        ..BASE
+    },
     Scenario {
         name: "no-root",
         shows: "a root that does not exist",
@@ -237,7 +301,44 @@ pub const SCENARIOS: &[Scenario] = &[
         shows: "an image cut within its kernel modules, which the kernel takes without a word",
         tier: Tier::Slow,
         change: Change::Truncated(50),
-        append: "root=LABEL=root systemd.default_device_timeout_sec=15",
+        append: UNREACHABLE,
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        ..BASE
+    },
+    Scenario {
+        name: "virtio-without-driver",
+        shows: "the same without the driver of the root's disk",
+        tier: Tier::Slow,
+        build: &["--host-facts", "tests/it/machines/virtio.json", "--module=-virtio_blk"],
+        append: UNREACHABLE,
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        ..BASE
+    },
+    Scenario {
+        name: "virtio-full",
+        shows: "modules for any machine with the configuration of one",
+        tier: Tier::Slow,
+        build: &["--host-facts", "tests/it/machines/virtio.json", "--full"],
+        twin: Some("no-root"),
+        ..BASE
+    },
+    Scenario {
+        name: "virtio-scsi-machine",
+        shows: "an image for a machine with a SCSI disk",
+        tier: Tier::Slow,
+        bus: Bus::VirtioScsi,
+        build: &["--host-facts", "tests/it/machines/virtio-scsi.json"],
+        expect: Expect::Boots { source: "/dev/sda", fstype: "ext4" },
+        twin: Some("virtio-scsi-without-driver"),
+        ..BASE
+    },
+    Scenario {
+        name: "virtio-scsi-without-driver",
+        shows: "the same without the driver of the disk's adapter",
+        tier: Tier::Slow,
+        bus: Bus::VirtioScsi,
+        build: &["--host-facts", "tests/it/machines/virtio-scsi.json", "--module=-virtio_scsi"],
+        append: UNREACHABLE,
         expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
         ..BASE
     },
@@ -246,6 +347,48 @@ pub const SCENARIOS: &[Scenario] = &[
         shows: "an uncompressed archive before ours",
         tier: Tier::Slow,
         change: Change::AfterEarly,
+        ..BASE
+    },
+    Scenario { name: "uki-ovmf", shows: "UEFI starts a unified kernel image", twin: Some("uki-unsigned"), ..UKI },
+    Scenario {
+        name: "uki-secure-boot",
+        shows: "UEFI with Secure Boot starts a signed one",
+        firmware: Firmware::SecureBoot,
+        signed: true,
+        twin: Some("uki-unsigned"),
+        ..UKI
+    },
+    Scenario {
+        name: "uki-unsigned",
+        shows: "UEFI with Secure Boot, and nobody has signed",
+        firmware: Firmware::SecureBoot,
+        expect: Expect::Refuses { says: &["Access Denied"] },
+        ..UKI
+    },
+    Scenario {
+        name: "trixie-md",
+        shows: "a mirror of two disks",
+        tier: Tier::Slow,
+        disk: Disk::Md,
+        build: WITH_MD,
+        expect: Expect::Boots { source: "/dev/md127", fstype: "ext4" },
+        twin: Some("md-without-feature"),
+        ..BASE
+    },
+    Scenario {
+        name: "md-without-feature",
+        shows: "a mirror, and an image without the feature for it",
+        tier: Tier::Slow,
+        disk: Disk::Md,
+        append: "root=LABEL=root systemd.default_device_timeout_sec=15",
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        ..BASE
+    },
+    Scenario {
+        name: "microcode",
+        shows: "the real microcode of Intel and AMD in front",
+        tier: Tier::Slow,
+        build: WITH_MICROCODE,
         ..BASE
     },
     compressed("compress-zstd", &["--generic", "--compress", "zstd:19"]),

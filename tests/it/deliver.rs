@@ -16,10 +16,12 @@ use rustix::fs::{CWD, FlockOperation, Mode};
 const TO: &str = "DELIVER_TO";
 /// How many bytes.
 const SIZE: &str = "DELIVER_SIZE";
+/// A file that takes what space there is left, half-way.
+const FILLER: &str = "DELIVER_FILLER";
 const NEW_BYTES: usize = 5_000_000;
 const OLD_TEXT: &[u8] = b"the old image";
 
-fn new_bytes(size: usize) -> Vec<u8> {
+pub fn new_bytes(size: usize) -> Vec<u8> {
     (0..size).map(|i| (i * 7 + i / 251) as u8).collect()
 }
 
@@ -30,11 +32,21 @@ fn deliver_in_a_process_of_its_own() {
     let size = size.parse().expect("a size");
     let result = deliver::check_target(Path::new(&path)).and_then(|target| {
         deliver::deliver(&target, size as u64, 0o600, &Silent, |out| {
-            new_bytes(size).chunks(64 << 10).try_for_each(|chunk| out.write_all(chunk))
+            let bytes = new_bytes(size);
+            let (first, second) = bytes.split_at(size / 2);
+            first.chunks(64 << 10).try_for_each(|chunk| out.write_all(chunk))?;
+            if let Some(filler) = std::env::var_os(FILLER) {
+                fill_up(Path::new(&filler));
+            }
+            second.chunks(64 << 10).try_for_each(|chunk| out.write_all(chunk))
         })
     });
     let code = match result {
-        Ok(_) => 0,
+        Ok(delivered) => {
+            // Where standard output is the thing that fails, the exit code still tells.
+            let _ = writeln!(std::io::stdout(), "\ndelivered with mode {:o}", delivered.mode);
+            0
+        }
         Err(err) => {
             let source = std::error::Error::source(&err).map(ToString::to_string).unwrap_or_default();
             // Where standard error is the thing that fails, the exit code still tells.
@@ -43,6 +55,18 @@ fn deliver_in_a_process_of_its_own() {
         }
     };
     std::process::exit(code.into());
+}
+
+/// Takes all the space that a file system has.
+fn fill_up(path: &Path) {
+    let mut file = File::create(path).expect("a file");
+    let mut chunk = vec![1_u8; 1 << 20];
+    while !chunk.is_empty() {
+        match file.write(&chunk) {
+            Ok(_) => {}
+            Err(_) => chunk.truncate(chunk.len() / 2),
+        }
+    }
 }
 
 /// The command for such a process, behind `wrapper`.
@@ -215,6 +239,25 @@ fn a02_a16_a_full_file_system_is_seen_before_writing() {
 }
 
 #[test]
+fn a17_space_that_vanishes_while_it_is_written_to_is_an_error() {
+    for filler in [None, Some("/mnt/filler")] {
+        let mount = "mount -t tmpfs -o size=8m none /mnt && printf old >/mnt/initrd.img && \"$@\" 2>&1; code=$?
+                     ls -A /mnt; head -c 3 /mnt/initrd.img; exit $code";
+        let wrapper = ["unshare", "-rm", "sh", "-c", mount, "sh"];
+        let mut command = process(&wrapper, Path::new("/mnt/initrd.img"), NEW_BYTES);
+        let output = finished("util-linux", command.envs(filler.map(|filler| (FILLER, filler))));
+        let text = String::from_utf8_lossy(&output.stdout);
+        if filler.is_none() {
+            assert_eq!(output.status.code(), Some(0), "without a filler there is room: {text}");
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(8), "{text}");
+        assert!(text.contains("No space left on device") && text.contains("the old image was kept"), "{text}");
+        assert!(text.ends_with("filler\ninitrd.img\nold"), "{text}");
+    }
+}
+
+#[test]
 fn a04_a_limit_on_file_sizes_is_an_error_and_not_a_signal() {
     let (_dir, path) = directory();
     // The program ignores the signal; here the shell does it.
@@ -329,6 +372,37 @@ fn a18_two_runs_for_one_file_wait_for_each_other() {
     drop(held);
     assert!(run.wait_with_output().expect("waiting").status.success());
     assert!(start.elapsed() >= Duration::from_millis(600));
+}
+
+#[test]
+fn a19_a_lock_ends_with_its_process_and_a_file_system_without_locks_is_no_hindrance() {
+    let (dir, path) = directory();
+    // What a killed run held: the directory's lock, and that of its temporary file.
+    let orphan = dir.path().join(".initrd.img.abc123.tmp");
+    fs::write(&orphan, "half").expect("a file");
+    let hold = "exec 8<\"$1\" 9<\"$2\" && flock 8 && flock 9 && echo held && exec sleep 600";
+    let mut holder = Command::new("sh");
+    holder.args(["-c", hold, "sh"]).args([dir.path(), &orphan]).stdout(std::process::Stdio::piped());
+    let mut holder = holder.spawn().expect("a shell");
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(holder.stdout.take().expect("a pipe")), &mut line).expect("a line");
+    assert_eq!(line, "held\n", "flock, of util-linux");
+    holder.kill().expect("killing");
+    holder.wait().expect("waiting");
+    let start = Instant::now();
+    let delivered = deliver::file(&path, b"after a dead run", 0o600).expect("delivering");
+    assert!(start.elapsed() < Duration::from_secs(5), "it waited {:?} for the dead", start.elapsed());
+    assert_eq!(delivered.removed, [orphan]);
+    // NFS without locks, and others: nobody waits, and nothing else is different.
+    for error in ["ENOLCK", "EOPNOTSUPP", "ENOSYS", "EBADF"] {
+        fs::write(&path, OLD_TEXT).expect("the old file");
+        let inject = format!("inject=flock:error={error}");
+        let wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=flock", "-e", &inject];
+        let output = finished("strace", &mut process(&wrapper, &path, NEW_BYTES));
+        assert!(output.status.success(), "{error}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(is_new(&path), "{error}");
+        assert_alone(&path, error);
+    }
 }
 
 #[test]

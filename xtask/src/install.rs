@@ -8,21 +8,59 @@ use crate::shell::{at, call, cargo, output, repository, target};
 
 const PROGRAM: &str = "mkinitrd-pkg";
 
-/// Builds the program and installs it. `DESTDIR` goes before every path and is part of none.
+/// What is laid out, and where.
+pub struct Layout {
+    /// The program; built when there is none.
+    pub program: Option<PathBuf>,
+    /// Goes before every path and is part of none.
+    pub destdir: String,
+    /// Where everything but configuration goes.
+    pub prefix: String,
+    /// With Debian's hooks for kernel packages, and `update-initramfs`.
+    pub debian_hooks: bool,
+}
+
+/// Builds the program and installs it.
 pub fn run(args: &[String]) -> Result<(), String> {
-    let (mut destdir, mut prefix) = (String::new(), "/usr".to_owned());
+    let mut layout = Layout { program: None, destdir: String::new(), prefix: "/usr".to_owned(), debian_hooks: false };
     for arg in args {
         match arg.split_once('=') {
-            Some(("DESTDIR", value)) => destdir = value.to_owned(),
-            Some(("PREFIX", value)) if value.starts_with('/') => prefix = value.to_owned(),
-            _ => return Err(format!("`{arg}` is not understood: give `DESTDIR=DIR` and an absolute `PREFIX=DIR`")),
+            Some(("DESTDIR", value)) => layout.destdir = value.to_owned(),
+            Some(("PREFIX", value)) if value.starts_with('/') => layout.prefix = value.to_owned(),
+            Some(("HOOKS", "debian")) => layout.debian_hooks = true,
+            _ => return Err(format!("`{arg}` is not understood: give `DESTDIR=DIR`, an absolute `PREFIX=DIR`, `HOOKS=debian`")),
         }
     }
-    let root = PathBuf::from(format!("{destdir}{prefix}"));
-    call(cargo().args(["build", "--release", "--locked", "--bin", PROGRAM]))?;
-    let program = target().join("release").join(PROGRAM);
+    lay_out(&layout)?;
+    println!("installed under `{}{}`", layout.destdir, layout.prefix);
+    Ok(())
+}
+
+/// Lays everything out.
+pub fn lay_out(layout: &Layout) -> Result<(), String> {
+    let root = PathBuf::from(format!("{}{}", layout.destdir, layout.prefix));
+    let program = match &layout.program {
+        Some(program) => program.clone(),
+        None => {
+            call(cargo().args(["build", "--release", "--locked", "--bin", PROGRAM]))?;
+            target().join("release").join(PROGRAM)
+        }
+    };
     copy(&program, &root.join("bin").join(PROGRAM), "755")?;
-    copy_all("kernel-install.d", ".install", &root.join("lib/kernel/install.d"), "755")?;
+    copy_scripts("kernel-install.d", ".install", &root.join("lib/kernel/install.d"), &layout.prefix)?;
+    copy_all("kernel-install.d", ".conf", &root.join("lib/kernel/install.conf.d"), "644")?;
+    if layout.debian_hooks {
+        for hooks in ["postinst.d", "postrm.d"] {
+            let to = PathBuf::from(format!("{}/etc/kernel/{hooks}", layout.destdir));
+            copy_scripts(&format!("debian-hooks/{hooks}"), "", &to, &layout.prefix)?;
+        }
+        let link = root.join("sbin/update-initramfs");
+        fs::create_dir_all(root.join("sbin")).map_err(at(&link))?;
+        if link.is_symlink() {
+            fs::remove_file(&link).map_err(at(&link))?;
+        }
+        std::os::unix::fs::symlink(format!("../bin/{PROGRAM}"), &link).map_err(at(&link))?;
+    }
     copy_all("distro-profiles", ".toml", &root.join("share").join(PROGRAM).join("distro-profiles"), "644")?;
     copy_all("distro-profiles/keys", "", &root.join("share").join(PROGRAM).join("distro-profiles/keys"), "644")?;
     let doc = root.join("share/doc").join(PROGRAM);
@@ -33,8 +71,18 @@ pub fn run(args: &[String]) -> Result<(), String> {
         }
     }
     copy_all("docs", ".md", &doc, "644")?;
-    generated(&program, &root)?;
-    println!("installed under `{}`", root.display());
+    generated(&program, &root)
+}
+
+/// Scripts name the program by its whole path, for plugins may run without `PATH`.
+fn copy_scripts(from: &str, suffix: &str, to: &Path, prefix: &str) -> Result<(), String> {
+    copy_all(from, suffix, to, "755")?;
+    let mut installed = files(to)?;
+    installed.retain(|file| file.file_name().is_some_and(|name| name.to_string_lossy().contains(PROGRAM)));
+    for file in installed.iter().filter(|_| prefix != "/usr") {
+        let text = fs::read_to_string(file).map_err(at(file))?;
+        fs::write(file, text.replace("/usr/bin/", &format!("{prefix}/bin/"))).map_err(at(file))?;
+    }
     Ok(())
 }
 

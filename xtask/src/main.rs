@@ -2,6 +2,7 @@
 
 mod bench;
 mod boot;
+mod deb;
 mod install;
 mod measure;
 mod peers;
@@ -18,8 +19,9 @@ cargo xtask test-slow                the second tier: the other boots, arm64, lo
 cargo xtask boot [smoke|slow|full|NAME…] [--list] [--write-docs]
 cargo xtask bench [RUNS] [--setup] [--only WORD]
                                      our figures beside those of the peers, into docs/benchmarks.md (as root)
-cargo xtask install [DESTDIR=DIR] [PREFIX=/usr]
-                                     the program and all that belongs to it";
+cargo xtask install [DESTDIR=DIR] [PREFIX=/usr] [HOOKS=debian]
+                                     the program and all that belongs to it
+cargo xtask deb [--binary FILE] OUT  the same as a Debian package: a file, or a directory for one; with a program that is built already";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         "boot" => boot::run(&rest),
         "bench" => bench::run(&rest),
         "install" => install::run(&rest),
+        "deb" => deb::run(&rest),
         "" | "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())
