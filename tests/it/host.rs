@@ -52,7 +52,7 @@ fn a_laptop_with_nvme_luks_lvm_and_a_tpm() {
     let machine = laptop();
     let facts = machine.facts();
     assert_eq!(facts.view, View::Machine);
-    assert_eq!(words(&facts), "efi fs:ext4 luks luks:tpm2 lvm resume tpm2");
+    assert_eq!(words(&facts), "efi fs:ext4 keymap luks luks:tpm2 lvm resume tpm2");
     let root = volume(&facts, Role::Root);
     assert_eq!((root.source.as_str(), root.options.as_str()), ("/dev/mapper/vg0-root", "errors=remount-ro"));
     assert_eq!(names(facts.stack_of(root)), ["dm-1", "dm-0", "nvme0n1p3", "nvme0n1"]);
@@ -362,7 +362,7 @@ fn marked_entries_bring_their_keys_and_headers() {
     has_gap(&facts, &["`/etc/shadow`", "must not enter an image", "`bad`"]);
     let text = serde_json::to_string(&facts).expect("JSON");
     assert!(!text.contains("root:*") && !text.contains("not asked for"));
-    assert_eq!(words(&facts), "efi fs:ext4 fs:vfat luks luks:fido2 luks:tpm2 lvm resume tpm2");
+    assert_eq!(words(&facts), "efi fs:ext4 fs:vfat keymap luks luks:fido2 luks:tpm2 lvm resume tpm2");
 }
 
 #[test]
@@ -497,7 +497,7 @@ fn without_udevs_database_types_show_in_what_became_of_them() {
     assert_eq!(block(&facts, "dm-0").fstype.as_deref(), Some("LVM2_member"));
     assert_eq!(block(&facts, "dm-1").fstype.as_deref(), Some("ext4"));
     has_gap(&facts, &["udev"]);
-    assert_eq!(words(&facts), "efi fs:ext4 luks luks:tpm2 lvm resume tpm2");
+    assert_eq!(words(&facts), "efi fs:ext4 keymap luks luks:tpm2 lvm resume tpm2");
 }
 
 #[test]
