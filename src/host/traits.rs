@@ -147,7 +147,7 @@ mod tests {
         let json = format!(
             r#"{{"schema": 1, "view": {{"kind": "machine"}}, "machine": "x86_64", "kernel": "6", "os": {{"id": "debian"}},
                 "efi": true, "tpm2": true, "blocks": [{}], "volumes": [{}], "files": [{{"path": "/etc/crypttab", "mode": 420, "content":
-                {{"text": "a x - x-initrd.attach,fido2-device=auto\nb x - x-initrd.attach,pkcs11-uri=auto\n"}}}}]}}"#,
+                {{"text": "a x - x-initrd.attach,fido2-device=auto\nb x - x-initrd.attach,pkcs11-uri=auto\n"}}}}, {{"path": "/etc/vconsole.conf", "mode": 420, "content": {{"text": "KEYMAP=de\n"}}}}]}}"#,
             blocks.join(", "),
             volumes.join(", ")
         );
@@ -171,6 +171,7 @@ mod tests {
         let mut facts = everything();
         facts.blocks.clear();
         facts.volumes.clear();
+        facts.files.truncate(1);
         assert_eq!(traits(&facts).into_iter().collect::<Vec<_>>(), ["efi", "luks", "luks:fido2", "luks:pkcs11", "tpm2"]);
         facts.files[0].content = super::super::facts::FileContent::Text("a x - fido2-device=auto\n".to_owned());
         assert_eq!(traits(&facts).into_iter().collect::<Vec<_>>(), ["efi", "tpm2"]);
