@@ -67,10 +67,7 @@ fn with_lvm() -> Facts {
         machine: "x86_64".to_owned(),
         kernel: "6.12".to_owned(),
         os: OsRelease { id: "debian".to_owned(), codename: Some("trixie".to_owned()), ..OsRelease::default() },
-        blocks: vec![
-            block("dm-0", BlockKind::Lvm, &["vda"], "ext4"),
-            block("vda", BlockKind::Disk, &[], "LVM2_member"),
-        ],
+        blocks: vec![block("dm-0", BlockKind::Lvm, &["vda"], "ext4"), block("vda", BlockKind::Disk, &[], "LVM2_member")],
         volumes: vec![Volume {
             target: Some("/".to_owned()),
             source: "/dev/vg0/root".to_owned(),
