@@ -82,7 +82,12 @@ fn entry(boot: &Path, path: &Path) -> Option<Placed> {
         lines.filter(move |(name, _)| *name == key).map(|(_, value)| value.trim().to_owned()).collect::<Vec<_>>()
     };
     let kernel = values("version").into_iter().next()?;
-    let inside = |name: String| boot.join(name.trim_start_matches('/'));
+    // Names are those of the file system that the directory is on: `/boot/…` where it is no mount point of its own.
+    let inside = |name: String| {
+        let name = name.trim_start_matches('/');
+        let above = boot.ancestors().map(|directory| directory.join(name)).find(|path| path.exists());
+        above.unwrap_or_else(|| boot.join(name))
+    };
     let files: Vec<PathBuf> = values("initrd").into_iter().map(inside).collect();
     (!files.is_empty()).then_some(Placed { kernel, files })
 }
@@ -121,12 +126,16 @@ mod tests {
             "efi/loader/entries/t-6.3.conf",
             "title x\nversion 6.3\ninitrd /t/6.3/microcode\ninitrd /t/6.3/initrd\noptions initrd=x\n",
         );
+        put("boot/loader/entries/t-6.5.conf", "version 6.5\ninitrd /boot/t/6.5/initrd\n");
+        put("boot/t/6.5/initrd", "x");
         put("efi/loader/entries/t-memtest.conf", "title memtest\nefi /memtest.efi\n");
         put("efi/EFI/Linux/0123abcd-6.4+3-1.efi", "");
         put("usr/lib/modules/6.1/modules.dep", "");
         put("usr/lib/modules/6.9/build/x", "");
         let found: Vec<(String, usize)> = images(root.path()).into_iter().map(|one| (one.kernel, one.files.len())).collect();
-        assert_eq!(found, [("6.1".into(), 1), ("6.2".into(), 1), ("6.3".into(), 2), ("6.4".into(), 1)]);
+        assert_eq!(found, [("6.1".into(), 1), ("6.2".into(), 1), ("6.3".into(), 2), ("6.4".into(), 1), ("6.5".into(), 1)]);
+        let entry = images(root.path()).pop().expect("the last");
+        assert!(entry.files[0].exists(), "{entry:?}: `/boot` is no mount point, and its entries say so");
         assert_eq!(versions(root.path()), ["6.1"]);
     }
 }

@@ -6,6 +6,8 @@
 //!
 //! Self-contained: other test programs take it in by `#[path]`.
 
+#![allow(dead_code)] // each test program uses another part of it
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -18,7 +20,7 @@ use std::sync::OnceLock;
 const PACKAGES: &str = "systemd,systemd-sysv,udev,dbus,kmod,bash,less,zstd,libcryptsetup12,systemd-cryptsetup,cryptsetup-bin,lvm2,\
 dmsetup,mdadm,e2fsprogs,btrfs-progs,xfsprogs,dosfstools,util-linux,mount,liblzma5,libfido2-1,libtss2-esys-3.0.2-0t64,\
 libtss2-mu-4.0.1-0t64,libtss2-rc0t64,libtss2-tcti-device0t64,dash,coreutils,procps,ncurses-base,kbd,\
-console-setup-linux,keyboard-configuration,systemd-boot,systemd-ukify,sbsigntool,initramfs-tools,linux-base,iproute2,apt,\
+console-setup-linux,keyboard-configuration,systemd-boot,systemd-boot-efi,systemd-ukify,sbsigntool,initramfs-tools,linux-base,iproute2,apt,\
 debian-archive-keyring,ca-certificates";
 /// What is only downloaded, with all that it needs.
 const DOWNLOADED: &str = "linux-image-cloud-amd64 linux-image-amd64 dracut intel-microcode amd64-microcode";
