@@ -129,7 +129,8 @@ fn make(args: &UpdateInitramfs, version: &KernelVersion, global: &Global, progre
         return Ok(());
     }
     let kernel = charge::kernel_image(Path::new("/boot"), version);
-    if let Some(kernel) = kernel.filter(|kernel| args.boot_directory == Path::new("/boot") && charge::is_with_kernel_install(version, kernel))
+    if let Some(kernel) =
+        kernel.filter(|kernel| args.boot_directory == Path::new("/boot") && charge::is_with_kernel_install(version, kernel))
     {
         if args.hook {
             let message = format!("kernel-install makes the image of kernel {version}");
@@ -158,7 +159,11 @@ fn is_newer(path: &Path, since_s: u64) -> bool {
     changed.zip(since).is_some_and(|(changed, since)| changed > since)
 }
 
-fn finished(program: &'static str, version: &KernelVersion, status: std::io::Result<std::process::ExitStatus>) -> Result<(), Failure> {
+fn finished(
+    program: &'static str,
+    version: &KernelVersion,
+    status: std::io::Result<std::process::ExitStatus>,
+) -> Result<(), Failure> {
     let how = match status {
         Ok(status) if status.success() => return Ok(()),
         Ok(status) => status.to_string(),

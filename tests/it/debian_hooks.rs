@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use mkinitrd_pkg::base::digest::Sha256;
 
-use crate::kernel_install::{Done, Seeded, kills, killed_after, program_cache};
+use crate::kernel_install::{Done, Seeded, killed_after, kills, program_cache};
 use crate::live::{self, LiveRoot, Setting};
 use crate::trixie::run;
 
@@ -67,7 +67,9 @@ fn the_package_replaces_initramfs_tools_and_serves_kernels() {
         .good();
     let version = machine.install_kernel();
     let image = format!("/boot/initrd.img-{version}");
-    let script = format!("stat -c %a {image}; mkinitrd-pkg build --offline -q -k {version} -o /root/x; cmp /root/x {image}; mkinitrd-pkg ls {image}");
+    let script = format!(
+        "stat -c %a {image}; mkinitrd-pkg build --offline -q -k {version} -o /root/x; cmp /root/x {image}; mkinitrd-pkg ls {image}"
+    );
     let listed = machine.sh(&script).good().text;
     assert!(listed.starts_with("600\n") && listed.contains("usr/lib/systemd/systemd"), "{listed}");
     // initramfs-tools' hooks stay as conffiles and must not run against our command.
@@ -85,7 +87,9 @@ fn the_package_replaces_initramfs_tools_and_serves_kernels() {
     let done = machine.sh("apt-get purge -y 'linux-image-*'").good();
     assert_eq!(machine.digest(&image), None);
     assert!(done.text.contains("last image"), "{}", done.text);
-    machine.sh("apt-get purge -y mkinitrd-pkg; test ! -e /usr/sbin/update-initramfs; test ! -e /etc/kernel/postinst.d/mkinitrd-pkg").good();
+    machine
+        .sh("apt-get purge -y mkinitrd-pkg; test ! -e /usr/sbin/update-initramfs; test ! -e /etc/kernel/postinst.d/mkinitrd-pkg")
+        .good();
 }
 
 #[test]
@@ -98,9 +102,15 @@ fn the_hook_does_what_debians_own_does() {
     machine.sh(&format!("DEB_MAINT_PARAMS=\"'configure' '1'\" {hook} {version} /boot/vmlinuz-{version}; test -e {image}")).good();
     machine.sh(hook).bad(&["names no kernel version"]);
     machine.sh(&format!("{hook} ../../etc /boot/vmlinuz")).bad(&["version"]);
-    machine.sh(&format!("mkdir /else; cp /boot/vmlinuz-* /else; {hook} {version} /else/vmlinuz-{version}; test -e /else/initrd.img-{version}")).good();
+    machine
+        .sh(&format!(
+            "mkdir /else; cp /boot/vmlinuz-* /else; {hook} {version} /else/vmlinuz-{version}; test -e /else/initrd.img-{version}"
+        ))
+        .good();
     // Kernel headers leave a directory, and no image is made of it.
-    machine.sh(&format!("mkdir /usr/lib/modules/9.9; {hook} 9.9 /boot/vmlinuz-9.9")).bad(&["/usr/lib/modules/9.9/modules.dep", "is not there"]);
+    machine
+        .sh(&format!("mkdir /usr/lib/modules/9.9; {hook} 9.9 /boot/vmlinuz-9.9"))
+        .bad(&["/usr/lib/modules/9.9/modules.dep", "is not there"]);
     let removal = "/etc/kernel/postrm.d/mkinitrd-pkg";
     machine.sh(&format!("{removal}; {removal} ../../etc; {removal} {version} /boot/vmlinuz-{version}; test ! -e {image}")).good();
     machine.sh(&format!("rm -r /usr/lib/modules/{version}; {removal} {version} /boot/vmlinuz-{version}")).good();
@@ -112,7 +122,11 @@ fn update_initramfs_is_what_packages_expect() {
     let version = machine.install_kernel();
     let image = format!("/boot/initrd.img-{version}");
     let other = "6.12.900-z";
-    machine.sh(&format!("cp -a /usr/lib/modules/{version} /usr/lib/modules/{other}; cp /boot/vmlinuz-{version} /boot/vmlinuz-{other}")).good();
+    machine
+        .sh(&format!(
+            "cp -a /usr/lib/modules/{version} /usr/lib/modules/{other}; cp /boot/vmlinuz-{version} /boot/vmlinuz-{other}"
+        ))
+        .good();
     // What stays of initramfs-tools tells it apart by this.
     assert!(!machine.sh("update-initramfs --version").good().text.contains("initramfs-tools"));
     machine.sh("update-initramfs").bad(&["-c"]);
@@ -123,7 +137,9 @@ fn update_initramfs_is_what_packages_expect() {
     machine.sh(&format!("rm {image}; update-initramfs -u -k all; test ! -e {image}; test ! -e /boot/initrd.img-{other}")).good();
     machine.sh(&format!("update-initramfs -c -k all; test -e {image}; test -e /boot/initrd.img-{other}")).good();
     machine.sh(&format!("touch -d 2020-01-01 /boot/initrd.img-*; update-initramfs -u; find /boot -name 'initrd*' -newermt 2021-01-01 | grep -qx /boot/initrd.img-{other}")).good();
-    machine.sh(&format!("update-initramfs -u -v -k {version}; find /boot -name 'initrd*' -newermt 2021-01-01 | grep -qx {image}")).good();
+    machine
+        .sh(&format!("update-initramfs -u -v -k {version}; find /boot -name 'initrd*' -newermt 2021-01-01 | grep -qx {image}"))
+        .good();
     machine.sh("update-initramfs -u -s 1 | :; s=$(date +%s); touch -d 2020-01-01 /boot/initrd.img-*; update-initramfs -u -s 1000; find /boot -newermt 2021-01-01 -name 'initrd*' | wc -l | grep -qx 0").good();
     // Boot loaders are told.
     machine.root.write("/etc/initramfs/post-update.d/witness", b"#!/bin/sh\necho \"$1 $2\" >/told\n", 0o755);
@@ -138,7 +154,11 @@ fn one_of_kernel_install_and_the_hook_makes_the_image() {
     let machine = Machine::new();
     // systemd-boot is installed, as its own tool would say if there were a firmware.
     machine.sh("mv /usr/bin/bootctl /usr/bin/bootctl.real").good();
-    machine.root.write("/usr/bin/bootctl", b"#!/bin/sh\n[ \"$1\" = is-installed ] && exit 0\nexec /usr/bin/bootctl.real \"$@\"\n", 0o755);
+    machine.root.write(
+        "/usr/bin/bootctl",
+        b"#!/bin/sh\n[ \"$1\" = is-installed ] && exit 0\nexec /usr/bin/bootctl.real \"$@\"\n",
+        0o755,
+    );
     machine.root.write("/etc/kernel/install.conf", b"layout=bls\n", 0o644);
     machine.root.write("/etc/kernel/cmdline", b"root=/dev/vda\n", 0o644);
     let version = machine.install_kernel();
@@ -152,7 +172,9 @@ fn one_of_kernel_install_and_the_hook_makes_the_image() {
     assert_eq!(machine.sh(found).good().text, images);
     // Another generator in install.conf: the hook makes /boot's image, and Debian's 55-initrd takes it.
     machine.root.write("/etc/kernel/install.conf", b"layout=bls\ninitrd_generator=none\n", 0o644);
-    machine.sh(&format!("kernel-install remove {version}; /etc/kernel/postinst.d/mkinitrd-pkg {version} /boot/vmlinuz-{version}")).good();
+    machine
+        .sh(&format!("kernel-install remove {version}; /etc/kernel/postinst.d/mkinitrd-pkg {version} /boot/vmlinuz-{version}"))
+        .good();
     let images = machine.sh(found).good().text;
     assert!(images.contains(&format!("initrd.img-{version} 600")), "{images}");
 }

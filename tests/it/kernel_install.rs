@@ -188,7 +188,10 @@ fn b11_the_image_is_made_installed_and_private() {
     assert_eq!(initrds.len(), 1, "{conf}");
     assert!(initrds[0].ends_with(&format!("/{TOKEN}/{version}/initrd")), "{conf}");
     // It is what `build` makes.
-    let made = machine.sh(&format!("mkinitrd-pkg build --offline -q -k {version} -o /root/x; cmp /root/x {}", machine.entry(version, "initrd")));
+    let made = machine.sh(&format!(
+        "mkinitrd-pkg build --offline -q -k {version} -o /root/x; cmp /root/x {}",
+        machine.entry(version, "initrd")
+    ));
     made.good();
 
     // The negative twin: without our late plugin, anybody may read it.
@@ -366,7 +369,9 @@ fn b09_a_failure_stops_the_chain_before_anything_is_replaced() {
     let version = version();
     machine.add(version).good();
     machine.root.write("/etc/kernel/install.d/89-witness.install", b"#!/bin/sh\ntouch /boot/89-ran\n", 0o755);
-    machine.sh(&format!("rm /usr/lib/modules/{version}/modules.dep; ln -s /dev/null /etc/kernel/install.d/50-depmod.install")).good();
+    machine
+        .sh(&format!("rm /usr/lib/modules/{version}/modules.dep; ln -s /dev/null /etc/kernel/install.d/50-depmod.install"))
+        .good();
     refused(&machine, &add(version), &["error:"]);
     assert_eq!(machine.root.read("/boot/89-ran"), None, "later plugins ran");
 }
@@ -377,7 +382,12 @@ fn b10_a_boot_partition_without_room_keeps_the_old_image() {
     let version = version();
     // Room for one kernel and image, and not for two.
     let boot = machine.root.dir().join("boot.ext4");
-    let made = Command::new("mke2fs").args(["-q", "-t", "ext4", "-m", "0"]).arg(&boot).arg("56M").env("PATH", "/usr/sbin:/sbin").output();
+    let made = Command::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-m", "0"])
+        .arg(&boot)
+        .arg("56M")
+        .env("PATH", "/usr/sbin:/sbin")
+        .output();
     assert!(made.expect("mke2fs, of `e2fsprogs`").status.success());
     let mut setting = machine.setting.clone();
     setting.binds.push((boot.clone(), "/boot.ext4".to_owned(), "rw"));
@@ -385,14 +395,18 @@ fn b10_a_boot_partition_without_room_keeps_the_old_image() {
     let mounted = |script: &str| {
         let mount = "for n in 0 1 2 3 4 5 6 7; do [ -e /dev/loop$n ] || mknod /dev/loop$n b 7 $n; done; \
                      [ -e /dev/loop-control ] || mknod /dev/loop-control c 10 237; mkdir -p /efi; mount -o loop /boot.ext4 /efi";
-        let script = format!("{mount}; export BOOT_ROOT=/efi; echo BOOT_ROOT=/efi >>/etc/kernel/install.conf; mkdir -p /efi/{TOKEN}; {script}");
+        let script = format!(
+            "{mount}; export BOOT_ROOT=/efi; echo BOOT_ROOT=/efi >>/etc/kernel/install.conf; mkdir -p /efi/{TOKEN}; {script}"
+        );
         machine.sh_with(&setting, &script)
     };
     let add = format!("kernel-install add {version} /boot/vmlinuz-{version}");
     let listing = "find /efi -type f -printf '%p %m %s %T@\\n' | sort";
     let first = mounted(&format!("{add}; {listing}")).good();
     assert!(first.text.contains("/initrd 600"), "{}", first.text);
-    let again = mounted(&format!("{listing} >/tmp/before; {{ {add}; }} && code=0 || code=$?; {listing} | diff /tmp/before - || echo CHANGED; exit $code"));
+    let again = mounted(&format!(
+        "{listing} >/tmp/before; {{ {add}; }} && code=0 || code=$?; {listing} | diff /tmp/before - || echo CHANGED; exit $code"
+    ));
     let again = again.bad(&["needs", "free", "nothing was changed", "hint:"]);
     assert!(!again.text.contains("CHANGED"), "{}", again.text);
     assert!(again.text.contains("last image"), "that it is the last one is said:\n{}", again.text);
@@ -508,12 +522,24 @@ fn b16_extended_attributes_are_never_fatal() {
     let strace = crate::trixie::run(Command::new("sh").args(["-c", "command -v strace"]), "strace");
     assert!(!strace.trim().is_empty());
     // Files of a labelled tree.
-    machine.sh(&format!("setfattr -n user.btrfs.compression -v zstd /usr/lib/modules/{version}/modules.dep 2>/dev/null || :")).good();
+    machine
+        .sh(&format!("setfattr -n user.btrfs.compression -v zstd /usr/lib/modules/{version}/modules.dep 2>/dev/null || :"))
+        .good();
     for error in ["ENOTSUP", "EINVAL", "EPERM"] {
-        let calls = "setxattr,lsetxattr,fsetxattr,getxattr,lgetxattr,fgetxattr,listxattr,llistxattr,flistxattr,removexattr,fremovexattr";
+        let calls =
+            "setxattr,lsetxattr,fsetxattr,getxattr,lgetxattr,fgetxattr,listxattr,llistxattr,flistxattr,removexattr,fremovexattr";
         let mut command = Command::new("strace");
         let inside = machine.root.command("sh", &machine.setting);
-        command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:error={error}")]);
+        command.args([
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            &format!("trace={calls}"),
+            "-e",
+            &format!("inject={calls}:error={error}"),
+        ]);
         command.arg(inside.get_program()).args(inside.get_args()).args(["-ec", &add(version)]);
         for (name, value) in inside.get_envs().filter_map(|(name, value)| Some((name, value?))) {
             command.env(name, value);
@@ -552,7 +578,11 @@ fn b18_processors_and_load_change_no_byte() {
     let version = version();
     machine.add(version).good();
     let usual = machine.digest(&machine.entry(version, "initrd"));
-    machine.sh(&format!("rm -r /boot/{TOKEN}; mkdir /boot/{TOKEN}; taskset -c 0 kernel-install add {version} /boot/vmlinuz-{version}")).good();
+    machine
+        .sh(&format!(
+            "rm -r /boot/{TOKEN}; mkdir /boot/{TOKEN}; taskset -c 0 kernel-install add {version} /boot/vmlinuz-{version}"
+        ))
+        .good();
     assert_eq!(machine.digest(&machine.entry(version, "initrd")), usual, "one processor");
     let load = "for i in $(seq 20); do (while :; do :; done) & done";
     machine.sh(&format!("{load}; {}; kill $(jobs -p)", add(version))).good();

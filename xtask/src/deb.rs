@@ -88,7 +88,9 @@ fn stanza(root: &Path) -> Result<String, String> {
                 let _ = writeln!(stanza, "Version: {}", env!("CARGO_PKG_VERSION")); // writing to a String cannot fail
                 let _ = writeln!(stanza, "Architecture: {}", architecture.trim());
                 let _ = writeln!(stanza, "Installed-Size: {}", size.split_whitespace().next().unwrap_or("0"));
-                for field in source.lines().filter(|line| ["Maintainer:", "Section:", "Priority:", "Homepage:"].iter().any(|name| line.starts_with(name))) {
+                for field in source.lines().filter(|line| {
+                    ["Maintainer:", "Section:", "Priority:", "Homepage:"].iter().any(|name| line.starts_with(name))
+                }) {
                     let _ = writeln!(stanza, "{field}");
                 }
             }

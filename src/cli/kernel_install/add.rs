@@ -55,7 +55,8 @@ fn check_staging(call: &Call) -> Result<(), Error> {
 /// that of another one, as openSUSE's symlink is.
 fn prebuilt(call: &Call) -> Option<PathBuf> {
     let directory = call.kernel_image.as_ref()?.parent()?;
-    let is_shared = directory == Path::new("/boot") || directory == Path::new("/") || Some(directory) == call.boot_root.as_deref();
+    let is_shared =
+        directory == Path::new("/boot") || directory == Path::new("/") || Some(directory) == call.boot_root.as_deref();
     let path = directory.join(call.product.file_name());
     (!is_shared && path.symlink_metadata().is_ok_and(|metadata| metadata.is_file())).then_some(path)
 }

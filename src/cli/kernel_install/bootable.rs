@@ -11,7 +11,9 @@ use crate::report::{Event, Reporter, Stage};
 
 /// Before a kernel is removed: is it the last one with an image?
 pub fn warn_before_removal(args: &KernelInstall, variables: &Variables, progress: &Progress) {
-    let Some(version) = args.version.as_ref().and_then(|version| version.to_str()).filter(|_| variables.is_ours()) else { return };
+    let Some(version) = args.version.as_ref().and_then(|version| version.to_str()).filter(|_| variables.is_ours()) else {
+        return;
+    };
     if is_last(&bootable(variables.boot_root.as_deref()), version) {
         warn(progress, &last(version));
     }

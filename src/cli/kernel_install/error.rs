@@ -94,7 +94,9 @@ impl Diagnostic for Error {
     fn hints(&self) -> Vec<String> {
         let hint = match self {
             Error::Variable(_) => "run `kernel-install add VERSION`".to_owned(),
-            Error::Staging { .. } => "free some space in the directory for temporary files, and see that root may write to it".to_owned(),
+            Error::Staging { .. } => {
+                "free some space in the directory for temporary files, and see that root may write to it".to_owned()
+            }
             Error::Modules { version, .. } => format!("install the kernel's modules, or run `depmod {version}`"),
             Error::NoKernelImage(version) => format!("name it: `kernel-install add {version} /boot/vmlinuz-{version}`"),
             Error::NoUki(_) => "set `uki_generator=ukify` and `initrd_generator=mkinitrd-pkg` in install.conf".to_owned(),
@@ -103,7 +105,10 @@ impl Diagnostic for Error {
                 format!("free {missing} in `{}`: remove a kernel that is not needed", directory.display())
             }
             Error::Prebuilt { path, .. } => format!("remove `{}` to have one built", path.display()),
-            Error::Damaged { .. } => "free space on the boot partition, look into `dmesg` for errors of the disk, and run `kernel-install add` again".to_owned(),
+            Error::Damaged { .. } => {
+                "free space on the boot partition, look into `dmesg` for errors of the disk, and run `kernel-install add` again"
+                    .to_owned()
+            }
         };
         vec![hint]
     }

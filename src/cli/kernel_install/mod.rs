@@ -9,9 +9,9 @@ pub mod initrd;
 mod room;
 mod verify;
 
+use super::Failure;
 use super::args::{Global, KernelInstall};
 use super::progress::{Progress, Stream};
-use super::Failure;
 use crate::report::{Event, Reporter, Stage};
 use call::{Call, Variables};
 
