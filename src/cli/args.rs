@@ -359,13 +359,12 @@ pub struct KernelInstall {
 
 /// Options of `update-initramfs`.
 #[derive(Debug, Clone, Args)]
-#[group(id = "action", required = true, multiple = false, args = ["create", "update", "delete"])]
 pub struct UpdateInitramfs {
     /// Make an image that is not there yet.
-    #[arg(short)]
+    #[arg(short, required_unless_present_any = ["update", "delete"], conflicts_with_all = ["update", "delete"])]
     pub create: bool,
     /// Make an image anew [default: that of the newest kernel that has one].
-    #[arg(short)]
+    #[arg(short, conflicts_with = "delete")]
     pub update: bool,
     /// Remove an image.
     #[arg(short)]
