@@ -12,6 +12,10 @@ mod disk;
 mod esp;
 mod evidence;
 mod image;
+mod live;
+#[path = "../live/root.rs"]
+#[allow(dead_code, reason = "other test programs use the rest")]
+mod live_root;
 mod lvm;
 mod machine;
 mod md;
@@ -23,11 +27,13 @@ mod scenarios;
 
 use std::process::ExitCode;
 
+use live::{LIVES, Live};
 use scenarios::{SCENARIOS, Scenario, Tier};
 
 /// What the command line asks for.
 struct Request {
     chosen: Vec<Scenario>,
+    lives: Vec<Live>,
     list: bool,
     must_match: bool,
     write_docs: bool,
@@ -39,14 +45,17 @@ fn main() -> ExitCode {
         for scenario in &request.chosen {
             println!("{}: test", scenario.name);
         }
+        for live in &request.lives {
+            println!("{}: test", live.name);
+        }
         return ExitCode::SUCCESS;
     }
-    if request.chosen.is_empty() {
+    if request.chosen.is_empty() && request.lives.is_empty() {
         // `cargo test WORD` hands its filter to every target: no boot may be meant.
-        println!("boot: no scenario was asked for, {} filtered out", SCENARIOS.len());
+        println!("boot: no scenario was asked for, {} filtered out", SCENARIOS.len() + LIVES.len());
         return if request.must_match { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
-    match runner::run_all(&request.chosen, request.write_docs) {
+    match runner::run_all(&request.chosen, &request.lives, request.write_docs) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -59,17 +68,18 @@ fn main() -> ExitCode {
 fn parse(args: impl Iterator<Item = String>) -> Request {
     let (flags, words): (Vec<String>, Vec<String>) = args.partition(|arg| arg.starts_with('-'));
     let has = |flag: &str| flags.iter().any(|given| given == flag);
-    let wanted = |scenario: &&Scenario| match words.as_slice() {
-        [] => scenario.tier == Tier::Smoke,
+    let wanted = |name: &str, tier: Tier| match words.as_slice() {
+        [] => tier == Tier::Smoke,
         words => words.iter().any(|word| match word.as_str() {
             "full" => true,
-            "smoke" => scenario.tier == Tier::Smoke,
-            "slow" => scenario.tier == Tier::Slow,
-            name => scenario.name == name,
+            "smoke" => tier == Tier::Smoke,
+            "slow" => tier == Tier::Slow,
+            word => name == word,
         }),
     };
     Request {
-        chosen: SCENARIOS.iter().filter(wanted).copied().collect(),
+        chosen: SCENARIOS.iter().filter(|scenario| wanted(scenario.name, scenario.tier)).copied().collect(),
+        lives: LIVES.iter().filter(|live| wanted(live.name, live.tier)).copied().collect(),
         list: has("--list"),
         must_match: has("--must-match"),
         write_docs: has("--write-docs"),

@@ -120,7 +120,7 @@ impl Workshop {
 }
 
 /// Returns a word that nobody can guess, from the kernel.
-fn nonce() -> Result<String, String> {
+pub fn nonce() -> Result<String, String> {
     let path = Path::new("/proc/sys/kernel/random/uuid");
     Ok(format!("evidence-{}", fs::read_to_string(path).map_err(at(path))?.trim()))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::command::at;
 use crate::evidence::{self, Evidence};
+use crate::live::{self, Bench, Live};
 use crate::machine::{Machine, Run, Start, log_path};
 use crate::prepare::{Parts, Workshop};
 use crate::report;
@@ -34,20 +35,22 @@ pub struct Outcome {
 }
 
 /// Runs the scenarios and prints the table; tells whether all passed.
-pub fn run_all(scenarios: &[Scenario], write_docs: bool) -> Result<bool, String> {
+pub fn run_all(scenarios: &[Scenario], lives: &[Live], write_docs: bool) -> Result<bool, String> {
     let target = target_dir();
     let dir = target.join("boot");
     let work = dir.join(format!("work-{}", std::process::id()));
     fs::create_dir_all(&work).map_err(at(&work))?;
     let cache = std::env::var_os("MKINITRD_TEST_CACHE").map_or_else(|| target.join("test-cache"), PathBuf::from);
-    let outcomes = boot_all(scenarios, &dir, &work, &cache);
+    let limit = Duration::from_secs(number("MKINITRD_BOOT_LIMIT_S")?.unwrap_or(LIMIT_S));
+    let outcomes = boot_all(scenarios, &dir, &work, &cache, limit);
+    let lived = live::run_all(lives, &Bench { logs: &dir, work: &work, limit });
     fs::remove_dir_all(&work).map_err(at(&work))?;
     let outcomes = outcomes?;
     report::print(&outcomes, &dir);
     if write_docs {
         report::write_matrix(&outcomes)?;
     }
-    Ok(outcomes.iter().all(|outcome| outcome.faults.is_empty()))
+    Ok(lived && outcomes.iter().all(|outcome| outcome.faults.is_empty()))
 }
 
 /// Cargo's target directory: the test program lies in `PROFILE/deps` of it.
@@ -56,12 +59,11 @@ fn target_dir() -> PathBuf {
     program.ancestors().nth(2).expect("invariant: cargo puts programs into a profile's directory").to_owned()
 }
 
-fn boot_all(scenarios: &[Scenario], logs: &Path, work: &Path, cache: &Path) -> Result<Vec<Outcome>, String> {
+fn boot_all(scenarios: &[Scenario], logs: &Path, work: &Path, cache: &Path, limit: Duration) -> Result<Vec<Outcome>, String> {
     let workshop = Mutex::new(Workshop::new(work, cache)?);
     let queue = Mutex::new(scenarios.iter().enumerate());
     let done = Mutex::new(Vec::new());
     let jobs = number("MKINITRD_BOOT_JOBS")?.map_or(JOBS, |jobs| jobs as usize);
-    let limit = Duration::from_secs(number("MKINITRD_BOOT_LIMIT_S")?.unwrap_or(LIMIT_S));
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {

@@ -3,7 +3,7 @@
 //! It boots trixie's kernel with busybox, a script and this test binary itself, all as one initrd; what the script prints comes
 //! back as the console.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -135,20 +135,27 @@ fn kernel() -> PathBuf {
     entries.find(is_kernel).expect("a kernel")
 }
 
-/// Returns the files of a module and of what it needs, that first.
+/// Returns the files of a module and of what it needs, that first. The index that `modprobe` reads is not made here: the kernel's
+/// directory belongs to all tests.
 fn with_dependencies(module: &str) -> Vec<String> {
-    static INDEXED: OnceLock<(String, String)> = OnceLock::new();
-    let (base, version) = INDEXED.get_or_init(|| {
-        let (_, version) = TRIXIE.dir();
-        let root = TRIXIE.root();
-        let base = if root.join("usr/lib/modules").is_dir() { root.join("usr") } else { root };
-        let base = base.to_str().expect("text").to_owned();
-        run("depmod", "kmod", &["-b", &base, &version]);
-        (base, version)
+    static FILES: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+    let files = FILES.get_or_init(|| {
+        let (dir, _) = TRIXIE.dir();
+        let listed = run("find", "findutils", &[dir.to_str().expect("text"), "-name", "*.ko.xz"]);
+        let stem = |path: &str| Path::new(path).file_name()?.to_str()?.strip_suffix(".ko.xz").map(|name| name.replace('-', "_"));
+        listed.lines().map(|path| (stem(path).expect("a module"), path.to_owned())).collect()
     });
-    let listed = run("modprobe", "kmod", &["-d", base, "-S", version, "--show-depends", module]);
     // A module that is built in is no file.
-    listed.lines().filter_map(|line| Some(line.strip_prefix("insmod ")?.split(' ').next()?.to_owned())).collect()
+    let Some(path) = files.get(module) else { return Vec::new() };
+    let needs = run("modinfo", "kmod", &["-F", "depends", path]);
+    let mut order: Vec<String> = needs
+        .trim()
+        .split(',')
+        .filter(|need| !need.is_empty())
+        .flat_map(|need| with_dependencies(&need.replace('-', "_")))
+        .collect();
+    order.push(path.clone());
+    order
 }
 
 /// Unpacks a module into the guest's root and returns its name there.

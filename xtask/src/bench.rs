@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::kernel_installs;
 use crate::measure::{Figures, machine, measure, median, today};
 use crate::peers::{Peers, RELEASE};
 use crate::shell::{at, call, cargo, output, repository, target, tool};
@@ -26,6 +27,7 @@ struct Subject {
 enum Group {
     Solve,
     Build,
+    KernelInstall,
 }
 
 /// What the command line asks for.
@@ -134,6 +136,14 @@ fn subjects(peers: &Peers, work: &Path) -> Result<Vec<Subject>, String> {
     for peer in peers.all()? {
         subjects.push(subject(&peer.name, Group::Build, peer.command, Vec::new(), Some(peer.image)));
     }
+    for install in kernel_installs::set_up(peers, &program)? {
+        for command in &install.before {
+            output(tool(&command[0]).args(&command[1..]))?;
+        }
+        // Once with the network, if it has to be.
+        output(tool(&install.command[0]).args(&install.command[1..]))?;
+        subjects.push(subject(&install.name, Group::KernelInstall, install.command, install.before, Some(install.image)));
+    }
     Ok(subjects)
 }
 
@@ -157,13 +167,17 @@ fn document(subjects: &[Subject], runs: usize) -> String {
         today(),
         machine()
     );
-    for (group, heading) in [(Group::Solve, "Which packages"), (Group::Build, "The whole image")] {
+    for (group, heading) in [
+        (Group::Solve, "Which packages"),
+        (Group::Build, "The whole image"),
+        (Group::KernelInstall, "A whole `kernel-install add`"),
+    ] {
         let members: Vec<&Subject> =
             subjects.iter().filter(|subject| subject.group == group && !subject.runs.is_empty()).collect();
         let Some(first) = members.first() else { continue };
         let ours = median(&first.runs, Figures::cpu_s);
         text.push_str(&format!(
-            "\n## {heading}\n\n| what | user+sys s | user | sys | wall s | peak MiB | image bytes | user+sys : ours cold |\n"
+            "\n## {heading}\n\n| what | user+sys s | user | sys | wall s | peak MiB | image bytes | user+sys : first row |\n"
         ));
         text.push_str("|---|---|---|---|---|---|---|---|\n");
         for subject in members {
@@ -202,4 +216,10 @@ What differs beside the program: mkosi-initrd installs packages with apt and dpk
 files of the system that they run on and resolve no package at all; dracut compresses with zstd -15 by default, mkinitramfs with -9, \
 mkosi-initrd with -3. *Downloaded only* means that the program's cache holds what came over the network and nothing else \
 (`mkinitrd-pkg clean --payloads`); *again* is the same command a second time.
+
+*A whole `kernel-install add`* is systemd's own program with all plugins of one and the same root, in which all generators are
+installed: depmod, the initrd, the copies to the boot partition. initramfs-tools has no plugin: there it is what a kernel package of
+Debian starts, `update-initramfs -c` and then `kernel-install add`. Nothing of the boot partition is there before a run; packages and
+indexes are. All make a generic image, for the root shows them no machine (`/sys` is not mounted); ours is also measured as it is in
+daily use, for the machine that it sees.
 ";

@@ -4,6 +4,7 @@ mod bench;
 mod boot;
 mod deb;
 mod install;
+mod kernel_installs;
 mod measure;
 mod peers;
 mod setup;

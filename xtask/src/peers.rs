@@ -92,14 +92,21 @@ impl Peers {
         output(&mut self.inside("peers", &["sh", "-c", &script])).map(drop)
     }
 
-    fn inside(&self, name: &str, command: &[&str]) -> std::process::Command {
+    /// Returns the directory of a root.
+    pub fn root_of(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Returns a command that runs in a root.
+    pub fn inside(&self, name: &str, command: &[&str]) -> std::process::Command {
         let words = self.words(name, command);
         let mut inside = tool(&words[0]);
         inside.args(&words[1..]);
         inside
     }
 
-    fn words(&self, name: &str, command: &[&str]) -> Vec<String> {
+    /// Returns the words of a command that runs in a root.
+    pub fn words(&self, name: &str, command: &[&str]) -> Vec<String> {
         let root = self.dir.join(name).display().to_string();
         let before = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", IN_ROOT, "sh", &root];
         before.iter().chain(command).map(|word| (*word).to_owned()).collect()
@@ -163,7 +170,8 @@ impl Peers {
         self.words("peers", &command)
     }
 
-    fn kernel_version(&self) -> Result<String, String> {
+    /// Returns the version of the kernel that is installed in the roots.
+    pub fn kernel_version(&self) -> Result<String, String> {
         let dir = self.dir.join("peers/usr/lib/modules");
         let mut entries = fs::read_dir(&dir).map_err(at(&dir))?.filter_map(Result::ok);
         let first = entries.next().ok_or_else(|| format!("`{}` is empty", dir.display()))?;
