@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use super::call::{Call, Product};
+use super::call::{Call, Layout, Product};
 use super::error::Error;
-use super::{initrd, room};
+use super::{initrd, room, verify};
 use crate::base::fs;
 use crate::base::limit;
 use crate::cli::Failure;
-use crate::cli::args::Global;
+use crate::cli::args::{Build, Format, Global};
 use crate::cli::progress::Progress;
 use crate::deliver;
 use crate::image;
@@ -19,6 +19,9 @@ use crate::report::{Event, Reporter, Stage};
 
 /// The mode of what is staged; what is installed is to have it, too.
 pub const MODE: u32 = 0o600;
+
+/// The early segment in the staging area.
+const MICROCODE: &str = "microcode";
 
 /// Stages what the call asks for.
 pub fn run(call: &Call, global: &Global, progress: &Progress) -> Result<(), Failure> {
@@ -32,16 +35,42 @@ pub fn run(call: &Call, global: &Global, progress: &Progress) -> Result<(), Fail
     initrd::check_modules(&call.version)?;
     // The kernel alone may be too much already; what the image takes is known when it is made.
     room::check(call, &[])?;
-    if call.product == Product::Uki {
-        return Err(Error::NoUki(call.version.clone()).into());
-    }
-    let made = initrd::make(&initrd::options(&call.version), global, progress)?;
-    room::check(call, &[made.image.size_bytes])?;
+    let made = initrd::make(&options(call), global, progress)?;
+    let early_bytes = made.early.as_ref().map_or(0, |early| early.size_bytes);
+    let size_bytes = made.unified.as_ref().map_or(made.image.size_bytes, |bytes| bytes.len() as u64);
+    room::check(call, &[size_bytes, early_bytes])?;
     check_secrets(call, &made, progress)?;
-    let image = &made.image;
-    let target = deliver::check_target(&call.staged(call.product.file_name()))?;
-    deliver::deliver(&target, image.size_bytes, MODE, progress, |out| image.write_to(out))?;
+    let staged = |name: &str| deliver::check_target(&call.staged(name));
+    if let Some(early) = &made.early {
+        deliver::deliver(&staged(MICROCODE)?, early.size_bytes, MODE, progress, |out| early.write_to(out))?;
+    }
+    let target = staged(call.product.file_name())?;
+    match &made.unified {
+        Some(bytes) => deliver::deliver(&target, size_bytes, MODE, progress, |out| out.write_all(bytes))?,
+        None => deliver::deliver(&target, size_bytes, MODE, progress, |out| made.image.write_to(out))?,
+    };
     Ok(())
+}
+
+/// What is built: boot entries and systemd's own ukify take the microcode as a file of its own; elsewhere it stays in front of the initrd.
+fn options(call: &Call) -> Build {
+    let mut options = initrd::options(&call.version);
+    match (call.product, call.layout) {
+        (Product::Uki, _) => {
+            options.format = Format::Uki;
+            options.uki.kernel_image.clone_from(&call.kernel_image);
+            options.uki.cmdline = command_line_file().map(|path| format!("@{}", path.display()));
+        }
+        (Product::Initrd, Layout::Bls | Layout::Uki) => options.microcode = Some(call.staged(MICROCODE)),
+        (Product::Initrd, Layout::Other) => {}
+    }
+    options
+}
+
+/// Where kernel-install's own plugins look for the command line of a new kernel.
+fn command_line_file() -> Option<PathBuf> {
+    let directories = [verify::configuration(), PathBuf::from("/usr/lib/kernel")];
+    directories.map(|directory| directory.join("cmdline")).into_iter().find(|path| path.is_file())
 }
 
 /// Secrets must not come to lie on a boot partition that keeps no permissions.

@@ -38,9 +38,6 @@ pub enum Error {
     /// There is no kernel to put into a unified image.
     #[error("no unified image for kernel {0}: kernel-install named no kernel image")]
     NoKernelImage(KernelVersion),
-    /// Unified images are not made.
-    #[error("no unified image for kernel {0}: this version of mkinitrd-pkg makes none")]
-    NoUki(KernelVersion),
     /// The new files do not fit beside the old ones.
     #[error(
         "kernel {version} needs {} in `{}` and {} are free ({needed_bytes} and {free_bytes} bytes); nothing was changed",
@@ -85,7 +82,7 @@ impl Diagnostic for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Error::Variable(_) => ErrorKind::Usage,
-            Error::Modules { .. } | Error::NoKernelImage(_) | Error::NoUki(_) => ErrorKind::Host,
+            Error::Modules { .. } | Error::NoKernelImage(_) => ErrorKind::Host,
             Error::Prebuilt { .. } => ErrorKind::Untrusted,
             Error::Staging { .. } | Error::Room { .. } | Error::Damaged { .. } => ErrorKind::Output,
         }
@@ -99,7 +96,6 @@ impl Diagnostic for Error {
             }
             Error::Modules { version, .. } => format!("install the kernel's modules, or run `depmod {version}`"),
             Error::NoKernelImage(version) => format!("name it: `kernel-install add {version} /boot/vmlinuz-{version}`"),
-            Error::NoUki(_) => "set `uki_generator=ukify` and `initrd_generator=mkinitrd-pkg` in install.conf".to_owned(),
             Error::Room { directory, needed_bytes, free_bytes, .. } => {
                 let missing = Size(needed_bytes.saturating_sub(*free_bytes));
                 format!("free {missing} in `{}`: remove a kernel that is not needed", directory.display())

@@ -62,7 +62,7 @@ fn copies(call: &Call, directory: &Path) -> Vec<Copied> {
 }
 
 /// Where kernel-install's own configuration is.
-fn configuration() -> PathBuf {
+pub fn configuration() -> PathBuf {
     std::env::var_os("KERNEL_INSTALL_CONF_ROOT").map_or_else(|| PathBuf::from("/etc/kernel"), PathBuf::from)
 }
 
