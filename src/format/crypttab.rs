@@ -96,7 +96,7 @@ pub enum Meaning {
 const NAMING: [(&str, What); 4] =
     [("header", What::Header), ("tcrypt-keyfile", What::Key), ("tpm2-signature", What::Policy), ("tpm2-pcrlock", What::Policy)];
 /// Directories that are made anew at each boot.
-const MADE_AT_BOOT: [&str; 4] = ["/dev/", "/proc/", "/run/", "/sys/"];
+const MADE_AT_BOOT: [&str; 4] = ["dev", "proc", "run", "sys"];
 
 /// Options that stand alone.
 pub const FLAGS: &[&str] = &[
@@ -270,7 +270,8 @@ impl Entry {
             });
             files.extend(paths.map(|path| named(path, what)));
         }
-        files.retain(|file| !MADE_AT_BOOT.iter().any(|directory| file.path.starts_with(directory)));
+        let top = |path: &str| path.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
+        files.retain(|file| !MADE_AT_BOOT.contains(&top(&file.path).as_str()));
         files
     }
 
