@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::{Error, Settings};
-use crate::base::{base64, limit};
+use crate::base::base64::decode;
+use crate::base::limit;
 use crate::host::declared::{self, Secrecy};
 use crate::host::facts::{Facts, FileContent, HostFile};
 use crate::tree::{Entry, Origin, TreePath};
@@ -65,7 +66,7 @@ pub(super) fn find<'a>(facts: &'a Facts, path: &str, by: &str, bytes_max: u64) -
         let Some(file) = facts.file(&at) else { return Ok(None) };
         let bytes = match &file.content {
             FileContent::Text(text) => text.as_bytes().to_vec(),
-            FileContent::Base64(text) => base64::decode(text).map_err(|_| Error::Damaged { path: at.clone() })?,
+            FileContent::Base64(text) => decode(text).map_err(|_| Error::Damaged { path: at.clone() })?,
             FileContent::Link(target) => {
                 at = format!("/{}", link_target(&at, target)?);
                 continue;

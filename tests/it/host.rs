@@ -395,9 +395,12 @@ fn a_keymap_comes_with_what_it_includes() {
     has_gap(&facts, &["`compose.latin1`", "not installed"]);
 }
 
+/// What makes a machine look like a part of one.
+type Change<'a> = &'a dyn Fn(&Machine);
+
 #[test]
 fn a_part_of_a_machine_is_not_taken_for_the_whole() {
-    let cases: [(&str, &dyn Fn(&Machine)); 10] = [
+    let cases: [(&str, Change); 10] = [
         ("PID 1 has another root", &|machine| {
             machine.link("proc/1/root", "../../etc");
         }),

@@ -6,7 +6,7 @@ use super::blocks;
 use super::keymap;
 use super::root::{self, Found, Root};
 use super::volumes::Asked;
-use crate::base::base64;
+use crate::base::base64::encode;
 use crate::base::glob::Glob;
 use crate::base::limit;
 use crate::format::crypttab::{Entry, What};
@@ -144,6 +144,6 @@ impl Collection<'_> {
 fn content(bytes: &[u8]) -> FileContent {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains('\0') => FileContent::Text(text.to_owned()),
-        _ => FileContent::Base64(base64::encode(bytes)),
+        _ => FileContent::Base64(encode(bytes)),
     }
 }

@@ -11,7 +11,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport};
 use ureq::{Agent, Error, Proxy, config::Config};
 
-use crate::base::base64;
+use crate::base::base64::encode;
 
 /// Returns an agent that sends everything to `proxy`. Only for http.
 pub fn agent(config: Config, proxy: &Proxy) -> Result<Agent, Error> {
@@ -19,7 +19,7 @@ pub fn agent(config: Config, proxy: &Proxy) -> Result<Agent, Error> {
     let address = address.parse::<Uri>().map_err(|_| Error::InvalidProxyUrl)?;
     let login = proxy.username().map(|user| {
         let words = format!("{user}:{}", proxy.password().unwrap_or_default());
-        format!("Proxy-Authorization: Basic {}\r\n", base64::encode(words.as_bytes()))
+        format!("Proxy-Authorization: Basic {}\r\n", encode(words.as_bytes()))
     });
     let connector = ().chain(TcpConnector::default()).chain(Forward { login: login.unwrap_or_default() });
     Ok(Agent::with_parts(config, connector, ToProxy { address, inner: DefaultResolver::default() }))
