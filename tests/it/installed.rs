@@ -50,7 +50,7 @@ fn fixture() -> &'static Fixture {
             run(command.env("SOURCE_DATE_EPOCH", "1700000000"), "mmdebstrap");
             let archives = root.join("var/cache/apt/archives");
             fs::rename(&archives, &debs).expect("moving");
-            fs::create_dir(&archives).expect("a directory");
+            fs::create_dir_all(archives.join("partial")).expect("a directory");
             fs::write(home.join("complete"), "").expect("writing");
         }
         let kernels = fs::read_dir(root.join("usr/lib/modules")).expect("kernels");
