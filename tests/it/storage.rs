@@ -65,6 +65,7 @@ deliver '/mnt/a:b' 10; say name $? $(ls -A /mnt)
 }
 
 /// The disk gives back another byte than it was given, or keeps another one; everything about the file system itself is sound.
+/// `dm-0` is the kernel's own name: nobody makes others in the guest.
 #[test]
 fn a22_a_bit_that_the_disk_flips_is_found_and_the_old_file_stays() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -77,7 +78,7 @@ fn a22_a_bit_that_the_disk_flips_is_found_and_the_old_file_stays() {
 flaky() {
     printf '%s\n' "0 @FILES@ linear /dev/vda 0" "@FILES@ $((49152 - @FILES@)) flakey /dev/vda @FILES@ $1" >/tmp/table
     /sbin/dmsetup --noudevrules --noudevsync create flaky /tmp/table || say no device
-    mount -t vfat -o iocharset=ascii /dev/mapper/flaky /mnt || say no mount
+    mount -t vfat -o iocharset=ascii /dev/dm-0 /mnt || say no mount
 }
 sound() { umount /mnt; /sbin/dmsetup --noudevrules --noudevsync remove flaky; mount -t vfat -o iocharset=ascii /dev/vda /mnt || say no mount; }
 found() { say $1 $(ls -A /mnt) $(sha256sum /mnt/initrd.img | cut -d' ' -f1); }
