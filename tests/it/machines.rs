@@ -23,7 +23,7 @@ const MACHINES: [(&str, &[&str]); 9] = [
     ("virtio-scsi", &["kvm_amd"]),
     ("hyperv", &["hv_netvsc", "nft_ct"]),
     ("vmware", &["vmxnet3", "nft_ct"]),
-    ("board-arm64", &["brcmfmac", "genet", "snd_soc_core", "bluetooth"]),
+    ("board-arm64", &["brcmfmac", "genet", "snd_soc_hdmi_codec", "bluetooth"]),
 ];
 
 fn facts(machine: &str) -> PathBuf {
