@@ -315,14 +315,14 @@ fn cut_power(kind: &Kind, eager: bool, twins: bool) -> Tally {
     let console =
         Guest::new(&[kind.modules, &["loop"]].concat()).program("/sbin/fsck.vfat").disk(&disks).run(&fill(LOOK, &numbers));
     let found = parse(&console, moments.len());
-    judge(&moments, &found, twins)
+    judge(kind, &moments, &found, twins)
 }
 
 fn digest(size: usize) -> String {
     Sha256::of(&new_bytes(size)).to_string()
 }
 
-fn judge(moments: &[Moment], found: &[Found], twins: bool) -> Tally {
+fn judge(kind: &Kind, moments: &[Moment], found: &[Found], twins: bool) -> Tally {
     let [old, new, naive, in_place, next] = [OLD, NEW, NAIVE, IN_PLACE, NEXT].map(digest);
     let mut tally = Tally { moments: 0, old: 0, new: 0, orphans: 0 };
     let (mut naive_lost, mut torn) = (0, 0);
@@ -352,7 +352,11 @@ fn judge(moments: &[Moment], found: &[Found], twins: bool) -> Tally {
         tally.new,
         tally.orphans
     );
-    assert!(!twins || (naive_lost > 0 && torn > 0), "what breaks the promise is not seen: {naive_lost} lost, {torn} torn");
+    // With a journal, one commit has all that writing over the file itself changes, on a disk that is otherwise idle.
+    assert!(
+        !twins || (naive_lost > 0 && (torn > 0 || kind.name != "vfat")),
+        "what breaks the promise is not seen: {naive_lost} lost, {torn} torn"
+    );
     tally
 }
 
