@@ -134,7 +134,7 @@ pub fn judge_against(
         }
     }
     findings.extend(standing::findings(&tree, &settled.profile, wanted));
-    findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let modules = manifest.target.kernel.as_deref().and_then(host::modules_directory).filter(|_| !is_described);
     let installed = if settled.is_own && !is_described { packages::installed_versions(settled)? } else { BTreeMap::new() };
     let now = Now {

@@ -13,7 +13,7 @@ use crate::live_root::{self, LiveRoot, Setting};
 use crate::machine::{Machine, Run, Start, log_path};
 use crate::prepare::nonce;
 use crate::root;
-use crate::scenarios::{Expect, Firmware, Tier};
+use crate::scenarios::{Bus, Expect, Firmware, Tier};
 
 /// How a root's kernels are started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,7 +216,7 @@ impl<'a> Home<'a> {
         };
         println!("{}: the disk: {:.1} s", self.live.name, started.elapsed().as_secs_f64());
         let expect = Expect::Boots { source, fstype: "ext4" };
-        let machine = Machine { arch: "amd64", start, disk: &disk, credentials: &[] };
+        let machine = Machine { arch: "amd64", start, disk: &disk, bus: Bus::Virtio, credentials: &[], keys: &[] };
         let log = log_path(self.bench.logs, self.live.name, number);
         let run = machine.run(&log, self.bench.limit, |console| evidence::is_decided(console, &self.nonce, expect))?;
         fs::remove_file(&disk).map_err(at(&disk))?;

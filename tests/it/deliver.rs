@@ -63,8 +63,8 @@ fn fill_up(path: &Path) {
     let mut chunk = vec![1_u8; 1 << 20];
     while !chunk.is_empty() {
         match file.write(&chunk) {
-            Ok(_) => {}
-            Err(_) => chunk.truncate(chunk.len() / 2),
+            Ok(count) if count > 0 => {}
+            Ok(_) | Err(_) => chunk.truncate(chunk.len() / 2),
         }
     }
 }

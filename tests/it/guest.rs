@@ -93,7 +93,6 @@ impl Guest {
         }
         let console = fs::read(&log).expect("the console");
         let console = String::from_utf8_lossy(&console).replace('\r', "");
-        println!("guest: {:.1} s", start.elapsed().as_secs_f64());
         assert!(!console.contains("GUEST no ") && !console.contains("Kernel panic"), "{console}");
         console
     }

@@ -17,6 +17,7 @@ mod installed;
 mod kernel_install;
 mod kernels;
 #[path = "../live/root.rs"]
+#[allow(dead_code, reason = "other test programs use the rest")]
 mod live;
 mod machine;
 mod machines;

@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use crate::program::{Ran, TRIXIE, program, program_cache, ran, trixie_image};
 
-/// A clock in every suite's time, for runs that must not ask the machine's.
-const ASSUMED: &[&str] = &["--assume-time", "2026-11-02"];
 const FAKETIME: &str = "libfaketime.so.1";
 
 fn shell(script: &str, out: &Path) -> Ran {
@@ -41,18 +39,15 @@ fn a21_output_that_nobody_can_take_changes_nothing_of_the_image() {
 }
 
 #[test]
-fn a21_an_image_that_goes_to_a_full_output_is_a_failure() {
-    trixie_image();
-    for (redirection, words) in [(">/dev/full", "No space left on device"), (">&-", "")] {
-        let answer = shell(&format!("exec \"$0\" \"$@\" {redirection}"), Path::new("-"));
-        assert_eq!((answer.code, answer.err.contains(words)), (8, true), "{redirection}: {}", answer.err);
+fn a21_an_answer_that_goes_to_a_full_output_is_a_failure() {
+    for words in [&["ls"][..], &["ls", "--json"]] {
+        let listed = |redirection: &str| {
+            let script = format!("exec \"$0\" \"$@\" {redirection}");
+            ran(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_mkinitrd-pkg")]).args(words).arg(trixie_image()))
+        };
+        assert_ne!(listed(">/dev/full").code, 0, "{words:?}");
+        assert_eq!(listed("").code, 0, "{words:?}");
     }
-    let listed = |redirection: &str| {
-        let script = format!("exec \"$0\" ls \"$1\" {redirection}");
-        ran(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_mkinitrd-pkg")]).arg(trixie_image()))
-    };
-    assert_ne!(listed(">/dev/full").code, 0);
-    assert_eq!(listed("").code, 0);
 }
 
 /// Returns the library that gives a program another clock.
@@ -62,9 +57,14 @@ fn faketime() -> PathBuf {
     found.next().unwrap_or_else(|| panic!("no `{FAKETIME}`: install `libfaketime`"))
 }
 
+/// Returns the time in words, for runs that must not ask a clock that is wrong.
+fn assumed() -> [String; 2] {
+    ["--assume-time".to_owned(), ran(Command::new("date").args(["-u", "+%FT%H:%M"])).good().out.trim().to_owned()]
+}
+
 fn with_clock(clock: &[(&str, &str)], out: &Path) -> Command {
     let mut command = program();
-    command.args(TRIXIE).args(["--arch", "amd64", "--offline"]).args(ASSUMED).arg("-o").arg(out);
+    command.args(TRIXIE).args(["--arch", "amd64", "--offline"]).args(assumed()).arg("-o").arg(out);
     command.env("LD_PRELOAD", faketime()).envs(clock.iter().copied());
     command
 }
@@ -74,15 +74,9 @@ fn a25_the_clock_may_say_what_it_wants() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let out = dir.path().join("x.img");
     trixie_image();
-    ran(program().args(TRIXIE).args(["--arch", "amd64", "--offline"]).args(ASSUMED).arg("-o").arg(&out)).good();
+    ran(program().args(TRIXIE).args(["--arch", "amd64", "--offline"]).args(assumed()).arg("-o").arg(&out)).good();
     let whole = fs::read(&out).expect("the image");
-    let year = |out: &Path| {
-        let answer = ran(Command::new("date").args(["-u", "+%Y", "-r"]).arg(out)).good();
-        answer.out.trim().to_owned()
-    };
-    for (clock, stamp) in
-        [("@1970-01-02 00:00:00", None), ("@2106-03-01 00:00:00", None), ("@2026-11-21 00:00:00 x100000", None), ("-10y", None)]
-    {
+    for clock in ["@1970-01-02 00:00:00", "@2106-03-01 00:00:00", "@2026-11-21 00:00:00 x100000", "-10y"] {
         let clock = [("FAKETIME", clock)];
         // The clock is another one indeed, or nothing is shown.
         let shown = ran(Command::new("date").arg("+%s").env("LD_PRELOAD", faketime()).envs(clock)).good();
@@ -93,7 +87,6 @@ fn a25_the_clock_may_say_what_it_wants() {
         ran(&mut with_clock(&clock, &out)).good();
         assert!(fs::read(&out).expect("the image") == whole, "{clock:?}: another image");
         assert_eq!(names_in(dir.path()), ["x.img"]);
-        assert!(stamp.is_none_or(|stamp: &str| year(&out) == stamp));
     }
 }
 
@@ -102,7 +95,7 @@ fn a25_a_clock_that_jumps_while_it_runs_is_no_harm() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (out, clock) = (dir.path().join("x.img"), dir.path().join("clock"));
     trixie_image();
-    ran(program().args(TRIXIE).args(["--arch", "amd64", "--offline"]).args(ASSUMED).arg("-o").arg(&out)).good();
+    ran(program().args(TRIXIE).args(["--arch", "amd64", "--offline"]).args(assumed()).arg("-o").arg(&out)).good();
     let whole = fs::read(&out).expect("the image");
     fs::write(&out, "old").expect("writing");
     let times = ["@2026-11-21 00:00:00", "@1970-01-01 00:00:01", "@2106-02-07 06:28:16", "@2038-01-19 03:14:08"];

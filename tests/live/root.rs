@@ -6,8 +6,6 @@
 //!
 //! Self-contained: other test programs take it in by `#[path]`.
 
-#![allow(dead_code)] // each test program uses another part of it
-
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;

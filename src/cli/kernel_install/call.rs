@@ -170,7 +170,8 @@ mod tests {
         let staging = ("STAGING_AREA", "/tmp/s");
         let ours = ("INITRD_GENERATOR", "mkinitrd-pkg");
         let uki = ("UKI_GENERATOR", "mkinitrd-pkg");
-        let cases: &[(&[(&str, &str)], &[&str], Option<Product>)] = &[
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], Option<Product>);
+        let cases: &[Case<'_>] = &[
             (&[staging, ("LAYOUT", "bls")], &[], None),
             (&[staging, ("LAYOUT", "bls"), ("INITRD_GENERATOR", "dracut")], &[], None),
             (&[staging, ("LAYOUT", "bls"), ours], &[], Some(Product::Initrd)),

@@ -74,7 +74,7 @@ pub enum Error {
         aftermath: String,
         /// Why it could not be put right.
         #[source]
-        source: crate::deliver::Error,
+        source: Box<crate::deliver::Error>,
     },
 }
 

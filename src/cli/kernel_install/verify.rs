@@ -90,7 +90,7 @@ fn check(call: &Call, copied: &Copied, progress: &Progress) -> Result<(), Failur
         }
         Err(source) => {
             let aftermath = withdraw(call, copied);
-            Err(Error::Damaged { path: copied.to.clone(), wanted, found, aftermath, source }.into())
+            Err(Error::Damaged { path: copied.to.clone(), wanted, found, aftermath, source: Box::new(source) }.into())
         }
     }
 }
