@@ -237,8 +237,9 @@ fn tell(told: &Told<'_>, reporter: &dyn Reporter) {
     let detail = |message: &str| reporter.event(&Event::Detail { stage: Stage::Modules, message });
     for item in told.selection.unmatched.iter().map(|number| &told.patterns[*number]) {
         let message = format!("the module pattern `{}` ({}) matches nothing in {}", item.text, item.source, told.kver);
-        // What was to be left out is not there: as wanted, but perhaps mistyped.
-        if item.text.starts_with('-') { detail(&message) } else { warn(&message) }
+        // What was to be left out is not there: as wanted, but perhaps mistyped. A profile's own list is for kernels of many kinds.
+        let is_of_profile = item.source.file.starts_with("distro-profiles/");
+        if item.text.starts_with('-') || is_of_profile { detail(&message) } else { warn(&message) }
     }
     for (path, target) in &told.catalog.dangling {
         warn(&format!("the module link `{path}` leads nowhere (`{target}`): it is left out"));

@@ -144,6 +144,16 @@ pub fn check_owner(path: &Path, found: &std::fs::Metadata) -> Result<(), Error> 
 
 /// Reads the paragraphs of one file into `entries`: later ones replace earlier ones, and what is not there any more is removed.
 pub fn parse(path: &Path, text: &[u8], arch: &str, entries: &mut BTreeMap<String, Entry>) -> Result<(), Error> {
+    // The journal is padded with comments, which dpkg cuts off if it gets that far.
+    let has_comments = text.first() == Some(&b'#') || memchr::memmem::find(text, b"\n#").is_some();
+    let without: Vec<u8>;
+    let text = if has_comments {
+        without =
+            text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.first() != Some(&b'#')).flatten().copied().collect();
+        &without
+    } else {
+        text
+    };
     let line_of = |part: &[u8]| {
         let at = (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
         1 + memchr::memchr_iter(b'\n', &text[..at.min(text.len())]).count()
@@ -153,11 +163,6 @@ pub fn parse(path: &Path, text: &[u8], arch: &str, entries: &mut BTreeMap<String
         return Err(damaged(line_of(&text[text.len()..]), "it breaks off, or is no text".to_owned()));
     }
     for paragraph in control::paragraphs(text) {
-        // The journal is padded with comments.
-        let mut lines = paragraph.bytes().split(|byte| *byte == b'\n');
-        if lines.all(|line| matches!(line.first(), None | Some(b'#'))) {
-            continue;
-        }
         match read_entry(paragraph).map_err(|what| damaged(line_of(paragraph.bytes()), what))? {
             Found::There(entry) if entry.arch == arch || entry.arch == "all" => {
                 entries.insert(entry.name.clone(), entry);
