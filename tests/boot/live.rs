@@ -241,6 +241,10 @@ impl<'a> Home<'a> {
         // The entries of the boot loader are named after the one that the root has.
         let machine_id = overlay.join("etc/machine-id");
         fs::remove_file(&machine_id).map_err(at(&machine_id))?;
+        // The evidence is read where the initrd's journal is; this root has a place for one that lasts, too.
+        let journal = overlay.join("etc/systemd/journald.conf.d");
+        fs::create_dir_all(&journal).map_err(at(&journal))?;
+        fs::write(journal.join("volatile.conf"), "[Journal]\nStorage=volatile\n").map_err(at(&journal))?;
         let empty = self.bench.work.join("empty");
         fs::create_dir_all(&empty).map_err(at(&empty))?;
         let script = format!(
