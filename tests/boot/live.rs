@@ -136,7 +136,13 @@ impl<'a> Home<'a> {
             Layout::Boot => {}
         }
         if live.layout != Layout::Boot {
-            home.sh("systemd-boot", "bootctl install --no-variables --make-entry-directory=yes")?;
+            home.sh(
+                "systemd-boot",
+                match live.layout {
+                    Layout::Bls => "bootctl install --no-variables --make-entry-directory=yes",
+                    _ => "bootctl install --no-variables",
+                },
+            )?;
         }
         Ok(home)
     }
