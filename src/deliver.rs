@@ -9,6 +9,8 @@
 //! anybody who can read it could hold that lock. Nothing but disk space depends on it: names of temporary files are random, and
 //! a run holds a lock on its own, by which others know that it is alive.
 
+pub mod exposure;
+
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
@@ -60,6 +62,8 @@ pub struct Target {
     path: PathBuf,
     directory: PathBuf,
     replaces: bool,
+    /// A secret that is in what is delivered, by its path there: a file system that shows it to others is refused.
+    secret: Option<String>,
 }
 
 impl Target {
@@ -71,6 +75,18 @@ impl Target {
     /// Tells whether there was a file when this was checked.
     pub fn replaces(&self) -> bool {
         self.replaces
+    }
+
+    /// Returns the target for an image that holds secrets; fails if others could read it there. `allowed` accepts a file system that
+    /// keeps no permissions, but never a mode that lets others in.
+    pub fn for_secrets(mut self, mode: u32, allowed: bool, secrets: &[String], reporter: &dyn Reporter) -> Result<Self, Error> {
+        let Some(secret) = secrets.first().cloned() else { return Ok(self) };
+        if mode & 0o077 != 0 {
+            return Err(Error::Mode { path: self.path, mode, secret });
+        }
+        check_exposure(&self.directory, &self.path, allowed, &secret, reporter)?;
+        self.secret = Some(secret).filter(|_| !allowed);
+        Ok(self)
     }
 
     fn old(&self) -> Old {
@@ -168,6 +184,26 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// An image with secrets was to be readable by others.
+    #[error("`{}` would hold the secret `{secret}`, and its mode was to be {mode:04o}: others could read it", .path.display())]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// The mode that was asked for.
+        mode: u32,
+        /// One of the secrets, by its path in the image.
+        secret: String,
+    },
+    /// The file system shows files to others.
+    #[error("`{}` would hold the secret `{secret}`, and others could read it there: {why}", .path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// What about the file system.
+        why: String,
+        /// One of the secrets, by its path in the image.
+        secret: String,
+    },
     /// What was read back is not what was written.
     #[error("`{}` was not stored as written: wanted sha256 {wanted}, read back {found}; {old}", .path.display())]
     ReadBack {
@@ -207,6 +243,14 @@ impl Diagnostic for Error {
             }
             Error::TooLarge { .. } => vec!["take less into the image, or put it on another file system".to_owned()],
             Error::Step { path, source, .. } => step_hint(path, source).into_iter().collect(),
+            Error::Mode { .. } => vec!["leave out `--mode`: an image that holds secrets has 0600".to_owned()],
+            Error::Exposed { .. } => vec![
+                "have the volume opened by a TPM (`systemd-cryptenroll --tpm2-device=auto DEVICE`), or seal the key with \
+                 `systemd-creds encrypt`: then no secret has to be in the image"
+                    .to_owned(),
+                "write to a file system that keeps permissions, or accept it with `--allow-exposed-secrets`, or `image.exposed-secrets = \"allow\"` in a drop-in"
+                    .to_owned(),
+            ],
             Error::ReadBack { .. } | Error::Unsettled { .. } => {
                 vec!["look into the kernel log (`dmesg`) for errors of the disk".to_owned()]
             }
@@ -235,6 +279,22 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
+/// Refuses to put a secret on a file system that keeps no permissions, or warns if that is `allowed`. `path` is what would hold it.
+pub fn check_exposure(directory: &Path, path: &Path, allowed: bool, secret: &str, reporter: &dyn Reporter) -> Result<(), Error> {
+    let Some(fstype) = exposure::exposed_by(directory) else { return Ok(()) };
+    if !allowed {
+        return Err(Error::Exposed {
+            path: path.to_owned(),
+            why: format!("{fstype} keeps no permissions"),
+            secret: secret.to_owned(),
+        });
+    }
+    let path = path.display();
+    let message = format!("`{path}` holds the secret `{secret}`, and {fstype} keeps no permissions: whoever mounts it reads it");
+    reporter.event(&Event::Warning { stage: Stage::Deliver, message: &message });
+    Ok(())
+}
+
 /// Checks whether a file can be delivered to `path`, so that no work is done in vain.
 ///
 /// A symlink is followed and stays: what it points to is replaced. A dangling one, a directory, a fifo, a device, an immutable file
@@ -248,7 +308,7 @@ pub fn check_target(path: &Path) -> Result<Target, Error> {
     if !directory.is_dir() {
         return Err(wrong("what should be its directory is none", None));
     }
-    let mut target = Target { path: directory.join(name), directory, replaces: false };
+    let mut target = Target { path: directory.join(name), directory, replaces: false, secret: None };
     let found = match fs::symlink_metadata(&target.path) {
         Ok(found) => Some(found),
         Err(err) if err.kind() == io::ErrorKind::NotFound => None,
@@ -339,6 +399,7 @@ fn place(
     check_space(&directory, target, size_bytes)?;
 
     let mut temporary = Temporary::create(target).map_err(step("create a temporary file beside", 0))?;
+    check_privacy(target, &temporary.file)?;
     let (wrote, wanted, written) = temporary.fill(write);
     wrote.map_err(step("write", written))?;
     if written != size_bytes {
@@ -448,6 +509,17 @@ fn check_space(directory: &File, target: &Target, size_bytes: u64) -> Result<(),
         return Err(Error::Space { path: target.path.clone(), needed_bytes, free_bytes, old: target.old() });
     }
     Ok(())
+}
+
+/// Refuses, before the first byte, a file system that shows a file of mode 0600 with another one.
+fn check_privacy(target: &Target, file: &File) -> Result<(), Error> {
+    let Some(secret) = &target.secret else { return Ok(()) };
+    let mode = file.metadata().map_or(0o7777, |found| found.mode() & 0o7777);
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let why = format!("a file of mode 0600 has the mode {mode:04o} on its file system");
+    Err(Error::Exposed { path: target.path.clone(), why, secret: secret.clone() })
 }
 
 /// The part of the name that all temporary files for one target share.

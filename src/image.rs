@@ -1,7 +1,8 @@
 //! Reads an image that exists, ours or another tool's, the way the kernel does: segments, entries, the manifest.
 //!
 //! The kernel's rules (init/initramfs.c): zeros between segments are passed over; an uncompressed archive begins with `0` at a multiple
-//! of four; anything else is a compressed stream, which holds whole archives.
+//! of four; anything else is a compressed stream, which holds whole archives. Of a unified kernel image, the initrd is in the sections
+//! `.ucode` and `.initrd`, which its stub hands to the kernel one after the other.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::format::compress::{Format, member};
 use crate::format::newc::{self, Member, Reader};
+use crate::format::pe::{self, Pe, PeError, Section};
 use crate::tree::disk::{self, DiskError};
 use crate::tree::{BadPath, Content, Entry, Kind, Meta, Origin, Tree, TreeError, TreePath};
 
@@ -31,6 +33,8 @@ const SEGMENTS_MAX: usize = 1_000;
 pub struct Found {
     /// Its segments in order.
     pub segments: Vec<FoundSegment>,
+    /// The sections of the unified kernel image that it is part of; empty if it is a file of its own.
+    pub sections: Vec<Section>,
 }
 
 /// A segment of an image: one uncompressed archive, or one compressed stream with its archives.
@@ -46,6 +50,14 @@ pub struct FoundSegment {
     pub unpacked_bytes: u64,
     /// What is in it, in order.
     pub entries: Vec<FoundEntry>,
+}
+
+impl FoundSegment {
+    /// Tells whether this is where a kernel finds microcode: an uncompressed archive with it. Only the image's first counts.
+    pub fn is_early(&self) -> bool {
+        let is_microcode = |entry: &FoundEntry| entry.name.starts_with(b"kernel/x86/microcode/");
+        self.format == Format::None && self.entries.iter().any(is_microcode)
+    }
 }
 
 /// An entry of an image.
@@ -111,6 +123,12 @@ pub enum Error {
     /// Names and links in the image do not make a tree.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// It begins like a unified kernel image.
+    #[error("the unified kernel image is damaged")]
+    Unified(#[from] PeError),
+    /// It is a program for UEFI, but no unified kernel image.
+    #[error("it is a program for UEFI without an initrd: it has no section `.initrd`")]
+    NoInitrd,
     /// More segments than any image has.
     #[error("the image has more than {SEGMENTS_MAX} segments")]
     TooManySegments,
@@ -130,13 +148,30 @@ impl Diagnostic for Error {
 
 /// Reads an image.
 pub fn read(image: Vec<u8>) -> Result<Found, Error> {
-    let image = Arc::new(image);
-    let mut found = Found { segments: Vec::new() };
-    let mut budget = UNPACKED_BYTES_MAX.min(UNPACKED_BYTES_FREE + RATIO_MAX * image.len() as u64);
-    let mut at = 0;
-    while let Some(skipped) = image[at..].iter().position(|byte| *byte != 0) {
+    let mut found = Found { segments: Vec::new(), sections: Vec::new() };
+    if !pe::is_pe(&image) {
+        let whole = 0..image.len();
+        read_part(&Arc::new(image), whole, &mut found)?;
+    } else {
+        found.sections = Pe::parse(&image)?.sections().to_vec();
+        let named = |name| found.sections.iter().find(|section| section.name == name).map(Section::content);
+        let parts = [named(".ucode"), Some(named(".initrd").ok_or(Error::NoInitrd)?)];
+        let image = Arc::new(image);
+        for part in parts.into_iter().flatten() {
+            read_part(&image, part, &mut found)?;
+        }
+    }
+    if found.segments.is_empty() { Err(Error::Empty) } else { Ok(found) }
+}
+
+/// Reads the segments of a part of a file, which the kernel gets as if it began there.
+fn read_part(image: &Arc<Vec<u8>>, part: Range<usize>, found: &mut Found) -> Result<(), Error> {
+    let before: u64 = found.segments.iter().map(|segment| segment.unpacked_bytes).sum();
+    let mut budget = UNPACKED_BYTES_MAX.min(UNPACKED_BYTES_FREE + RATIO_MAX * part.len() as u64).saturating_sub(before);
+    let mut at = part.start;
+    while let Some(skipped) = image[at..part.end].iter().position(|byte| *byte != 0) {
         at += skipped;
-        let (segment, consumed) = segment(&image, at, budget)?;
+        let (segment, consumed) = segment(image, at..part.end, part.start, budget)?;
         at += consumed;
         if segment.format != Format::None {
             budget = budget.saturating_sub(segment.unpacked_bytes);
@@ -146,17 +181,23 @@ pub fn read(image: Vec<u8>) -> Result<Found, Error> {
             return Err(Error::TooManySegments);
         }
     }
-    if found.segments.is_empty() { Err(Error::Empty) } else { Ok(found) }
+    Ok(())
 }
 
-fn segment(image: &Arc<Vec<u8>>, at: usize, unpacked_bytes_max: u64) -> Result<(FoundSegment, usize), Error> {
-    let (rest, offset_bytes) = (&image[at..], at as u64);
+/// Reads the segment at the beginning of `range`, in an image that begins at `start`.
+fn segment(
+    image: &Arc<Vec<u8>>,
+    range: Range<usize>,
+    start: usize,
+    unpacked_bytes_max: u64,
+) -> Result<(FoundSegment, usize), Error> {
+    let (rest, offset_bytes) = (&image[range.clone()], range.start as u64);
     let (format, entries, consumed, unpacked) = if Reader::is_archive(rest) {
-        if !at.is_multiple_of(4) {
+        if !(range.start - start).is_multiple_of(4) {
             return Err(Error::Alignment { offset_bytes });
         }
         let wrong = |source| Error::Archive { offset_bytes, format: Format::None, source };
-        let (entries, consumed) = archive(image, at..image.len()).map_err(wrong)?;
+        let (entries, consumed) = archive(image, range).map_err(wrong)?;
         (Format::None, entries, consumed, consumed)
     } else {
         let format = Format::sniff(rest);

@@ -31,18 +31,26 @@ pub struct Manifest {
     pub features: Vec<String>,
     /// Packages in the order in which they were merged.
     pub packages: Vec<Package>,
+    /// Files and links of packages and finalizers, by path.
+    pub files: BTreeMap<String, File>,
     /// Kernel modules by name.
     pub modules: BTreeMap<String, Module>,
     /// Firmware files.
     pub firmware: Vec<String>,
     /// Firmware that a module names and no package has: name and the modules.
     pub missing_firmware: BTreeMap<String, Vec<String>>,
+    /// Files that the microcode of the early segment was taken from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub microcode: Vec<Microcode>,
     /// Path rules that were applied.
     pub rules: Vec<Rule>,
     /// Finalizers that were applied, with what each did.
     pub finalizers: Vec<Finalizer>,
-    /// Files of the configuration or `--include`.
+    /// Files of the machine, of the configuration or `--include`: all that comes from no package.
     pub included: Vec<Included>,
+    /// Paths of files that others must not read, nothing of what they hold. An image with any has the mode 0600 wherever it goes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     /// Things that were noticed: file capabilities that newc cannot hold, set-id bits that were dropped.
     pub notes: Vec<String>,
     /// What was left out, by path; only in the manifest beside the image.
@@ -93,9 +101,25 @@ pub struct Package {
     pub sha256: Sha256,
     /// Why it is in the plan.
     pub reason: String,
+    /// The package that brought it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// In the plan, but not unpacked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub omitted: bool,
+}
+
+/// A file or link of the base.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct File {
+    /// The package that ships it, or the finalizer that made it.
+    pub from: String,
+    /// The rule that keeps it, by its place in `rules`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<usize>,
+    /// The path of what needs it, and how: `runs`, `needs the library`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needed: Option<(String, String)>,
 }
 
 /// A kernel module.
@@ -105,6 +129,18 @@ pub struct Module {
     pub path: String,
     /// Why it is there.
     pub reason: String,
+    /// The module that brought it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// A file of microcode.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Microcode {
+    /// Where it lay.
+    pub path: String,
+    /// Digest of its content, decompressed.
+    pub sha256: Sha256,
 }
 
 /// A rule.
@@ -134,7 +170,7 @@ pub struct Finalizer {
 pub struct Included {
     /// Where it is in the image.
     pub path: String,
-    /// Its digest if it is a regular file.
+    /// Its digest if it is a regular file and no secret: a digest would be enough to guess a passphrase by.
     pub sha256: Option<Sha256>,
     /// It is of the machine's own configuration, and not of an overlay or `--include`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

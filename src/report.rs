@@ -25,13 +25,15 @@ pub enum Stage {
     Finalize,
     /// Segments become an image.
     Pack,
+    /// Image, kernel and UEFI stub become a unified kernel image.
+    Uki,
     /// The image gets its name, at once or not at all.
     Deliver,
 }
 
 impl Stage {
     /// All stages in order.
-    pub const ALL: [Stage; 9] = [
+    pub const ALL: [Stage; 10] = [
         Stage::Config,
         Stage::Plan,
         Stage::Acquire,
@@ -40,6 +42,7 @@ impl Stage {
         Stage::Modules,
         Stage::Finalize,
         Stage::Pack,
+        Stage::Uki,
         Stage::Deliver,
     ];
 
@@ -54,6 +57,7 @@ impl Stage {
             Stage::Modules => "modules",
             Stage::Finalize => "finalize",
             Stage::Pack => "pack",
+            Stage::Uki => "uki",
             Stage::Deliver => "deliver",
         }
     }

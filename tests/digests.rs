@@ -119,7 +119,7 @@ fn image(compression: &str) -> Sha256 {
     host.put(&TreePath::literal("etc/mkinitrd-pkg/manifest.json"), Entry::file("{}\n", Origin::Made("manifest"))).expect("fits");
     let segment = |name, tree, compression: &str| Segment { name, tree, compression: compression.parse().expect("known") };
     let segments = vec![segment(SegmentName::Base, tree(), compression), segment(SegmentName::Host, host, "none")];
-    let options = Options { epoch_s: 1_600_000_000, threads: 2, store: None, size_bytes_max: None };
+    let options = Options { epoch_s: 1_600_000_000, threads: 2, ..Options::default() };
     let image = pack::pack(segments, &options, &Silent).expect("packs");
     let mut bytes = Vec::new();
     image.write_to(&mut bytes).expect("writing to memory");

@@ -24,7 +24,25 @@ pub const SYMLINKS_MAX: usize = 40;
 pub const HEADER_BYTES_MAX: u64 = 1 << 20;
 /// A configuration file, a unit, a udev rule.
 pub const TEXT_BYTES_MAX: u64 = 16 << 20;
+/// A file of microcode (Intel's largest: 1 MB).
+pub const MICROCODE_BYTES_MAX: u64 = 64 << 20;
 /// A keyring (Debian's archive keyring is 60 KB).
 pub const KEYRING_BYTES_MAX: u64 = 8 << 20;
 /// Packages in one plan.
 pub const PACKAGES_MAX: usize = 20_000;
+/// Devices of one machine. A server with thousands of virtual functions has 50 000 directories in `/sys/devices`.
+pub const DEVICES_MAX: usize = 500_000;
+/// Directories in one another below `/sys/devices`: a disk behind five USB hubs is 25 deep.
+pub const DEVICE_DEPTH_MAX: usize = 64;
+/// Block devices of one machine.
+pub const BLOCKS_MAX: usize = 50_000;
+/// An attribute in sysfs, which is at most a page.
+pub const ATTRIBUTE_BYTES_MAX: u64 = 64 << 10;
+/// A key file; systemd reads no more of one either.
+pub const KEY_BYTES_MAX: u64 = 8 << 20;
+/// A detached LUKS header: 16 MiB as cryptsetup makes it.
+pub const LUKS_HEADER_BYTES_MAX: u64 = 32 << 20;
+/// The facts of a machine as JSON, a detached header and key files among them.
+pub const FACTS_BYTES_MAX: u64 = 256 << 20;
+/// Files of one machine's configuration that an image may need.
+pub const CONFIG_FILES_MAX: usize = 10_000;

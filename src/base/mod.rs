@@ -1,5 +1,6 @@
-//! What every rank may use: digests, errors, file access with the path in the error, globs, limits, sizes, words about trust.
+//! What every rank may use: base64, digests, errors, file access with the path in the error, globs, limits, sizes, words about trust.
 
+pub mod base64;
 pub mod date;
 pub mod digest;
 pub mod error;

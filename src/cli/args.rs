@@ -68,6 +68,10 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// List what is in an image, whoever made it.
     Ls(Ls),
+    /// Tell why something is in an image: a path, a package, a kernel module.
+    Why(Why),
+    /// Show what differs between two images: packages, modules, files.
+    Diff(Diff),
     /// Unpack an image into a directory that is absent or empty.
     Unpack(Unpack),
     /// List the profiles, or show one fully merged with the origin of every value.
@@ -181,21 +185,33 @@ pub struct Build {
     /// Which kernel.
     #[command(flatten)]
     pub kernel: KernelArgs,
-    /// Where to write the image [default: initrd-VERSION.img].
+    /// What a unified kernel image takes.
+    #[command(flatten)]
+    pub uki: Uki,
+    /// Where to write the image [default: initrd-VERSION.img, or VERSION.efi].
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub output: Option<PathBuf>,
+    /// Write a second image with modules for any machine, out of the same packages, for the day on which the machine is another.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub fallback: Option<PathBuf>,
     /// The form of the output.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Output")]
     pub format: Format,
     /// Compression of the base segment: zstd, xz, gzip, lz4, none, with a level as in `zstd:9`.
     #[arg(long, value_name = "FORMAT[:LEVEL]", help_heading = "Output")]
     pub compress: Option<String>,
+    /// Write the early segment, the processors' microcode, to this file instead of in front of the image.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub microcode: Option<PathBuf>,
     /// Write the manifest beside the image, too, with the list of what was left out and by which rule.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub manifest: Option<PathBuf>,
     /// The permissions of the image, octal.
     #[arg(long, value_name = "MODE", default_value = "0600", help_heading = "Output")]
     pub mode: String,
+    /// Write an image that holds secrets even to a file system that keeps no permissions, as vfat.
+    #[arg(long, help_heading = "Output")]
+    pub allow_exposed_secrets: bool,
     /// Lay a file or directory of this host into the image (may be repeated).
     #[arg(long, value_name = "HOST:PATH", help_heading = "Output")]
     pub include: Vec<String>,
@@ -216,6 +232,29 @@ pub struct Build {
     pub threads: Option<usize>,
 }
 
+/// What a unified kernel image takes, for `build --format uki`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Uki {
+    /// The kernel's command line, or the file that has it [default: /etc/kernel/cmdline of the machine, or the profile's].
+    #[arg(long, value_name = "TEXT|@FILE", help_heading = "Unified kernel image")]
+    pub cmdline: Option<String>,
+    /// Take the UEFI stub from this file [default: the one of the profile's package].
+    #[arg(long, value_name = "FILE", help_heading = "Unified kernel image")]
+    pub stub: Option<PathBuf>,
+    /// Take the kernel from this file [default: the one that the modules belong to].
+    #[arg(long, value_name = "FILE", help_heading = "Unified kernel image")]
+    pub kernel_image: Option<PathBuf>,
+    /// Sign for Secure Boot with this private key (PEM).
+    #[arg(long, value_name = "FILE", help_heading = "Unified kernel image")]
+    pub sign_key: Option<PathBuf>,
+    /// The certificate of the key (PEM).
+    #[arg(long, value_name = "FILE", help_heading = "Unified kernel image")]
+    pub sign_certificate: Option<PathBuf>,
+    /// The program that signs: systemd-sbsign or sbsign [default: the first that is there].
+    #[arg(long, value_name = "NAME", help_heading = "Unified kernel image")]
+    pub sign_tool: Option<String>,
+}
+
 /// Forms of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Format {
@@ -224,6 +263,8 @@ pub enum Format {
     Cpio,
     /// A directory.
     Dir,
+    /// A unified kernel image: one file for UEFI, with the kernel, its command line and the initrd in it.
+    Uki,
 }
 
 /// Stages that leave a tree.
@@ -254,6 +295,9 @@ pub struct PlanArgs {
     /// Take only the packages named with `--package`, nothing from the profile.
     #[arg(long, help_heading = "Target")]
     pub bare: bool,
+    /// The form of the output that the packages are for.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Output")]
+    pub format: Format,
     /// Write the plan to this lockfile, for `--locked`.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub lock: Option<PathBuf>,
@@ -273,6 +317,27 @@ pub struct Ls {
     /// Show the manifest instead of the entries.
     #[arg(long)]
     pub manifest: bool,
+    /// Show where the bytes come from, the largest first: packages, directories of modules, finalizers.
+    #[arg(long, conflicts_with_all = ["long", "segments", "manifest"])]
+    pub by_package: bool,
+}
+
+/// Options of `why`.
+#[derive(Debug, Clone, Args)]
+pub struct Why {
+    /// The image.
+    pub image: PathBuf,
+    /// A path in it, the name of a package, or that of a kernel module.
+    pub what: String,
+}
+
+/// Options of `diff`.
+#[derive(Debug, Clone, Args)]
+pub struct Diff {
+    /// The image before.
+    pub before: PathBuf,
+    /// The image after.
+    pub after: PathBuf,
 }
 
 /// Options of `unpack`.

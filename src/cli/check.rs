@@ -9,14 +9,19 @@ use super::progress::Progress;
 use super::request::{self, Settled};
 use super::{At, Failure, UsageError, ls, print};
 use crate::base::error::{Diagnostic, ErrorKind};
+use crate::config::{Audience, ImageKind};
 use crate::family::deb::Deb;
 use crate::finalize::check::{Finding, Severity};
-use crate::host;
+use crate::host::facts::{Facts, View};
+use crate::host::{self, probe, traits};
 use crate::image::{Found, MANIFEST_PATH};
 use crate::manifest::Manifest;
 use crate::pipeline::Include;
 use crate::pipeline::standing::{self, Now, Stale};
 use crate::tree::{Tree, TreePath};
+
+/// Threads for reading modules.
+const THREADS: usize = 2;
 
 /// The image would not boot this machine.
 #[derive(Debug, thiserror::Error)]
@@ -119,8 +124,17 @@ pub fn judge_against(
         return Ok(Standing { findings: standing::findings(&tree, &settled.profile, kernel), manifest: None, stale: Vec::new() });
     };
     let wanted = kernel.or(manifest.target.kernel.as_deref());
-    let mut findings = standing::lacking_features(&manifest, &settled.profile);
+    let mut findings = Vec::new();
+    if let Some(facts) = machine(settled, is_described)? {
+        let audience = Audience { kind: ImageKind::Host, traits: traits::traits(&facts) };
+        let needs = settled.layers.resolve(&settled.profile.release, &settled.profile.arch, &audience)?;
+        findings.extend(standing::lacking_features(&manifest, &needs));
+        if let Some(kernel) = wanted {
+            findings.extend(standing::lacking_modules(&tree, &facts, kernel, THREADS)?);
+        }
+    }
     findings.extend(standing::findings(&tree, &settled.profile, wanted));
+    findings.sort_by(|a, b| b.severity.cmp(&a.severity));
     let modules = manifest.target.kernel.as_deref().and_then(host::modules_directory).filter(|_| !is_described);
     let installed = if settled.is_own && !is_described { installed()? } else { BTreeMap::new() };
     let now = Now {
@@ -134,6 +148,18 @@ pub fn judge_against(
     };
     let stale = standing::stale(&tree, &manifest, &now, progress)?;
     Ok(Standing { manifest: Some(manifest), findings, stale })
+}
+
+/// Returns the machine that the image has to boot: the one described, or this one if the image is for its distribution and all of it can be
+/// seen from here.
+fn machine(settled: &Settled, is_described: bool) -> Result<Option<Facts>, Failure> {
+    match &settled.facts {
+        Some(facts) => Ok(Some(facts.clone())),
+        None if settled.is_own && !is_described => {
+            Ok(Some(probe::probe(Path::new("/"))?).filter(|facts| facts.view == View::Machine))
+        }
+        None => Ok(None),
+    }
 }
 
 /// Returns the versions of the installed packages.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::args::{Global, Ls};
 use super::diagnose::one_line;
-use super::{At, Failure, UsageError, print};
+use super::{At, Failure, UsageError, check, print, sizes};
 use crate::base::fs;
 use crate::base::limit;
 use crate::base::size::Size;
@@ -18,6 +18,9 @@ pub fn run(args: &Ls, global: &Global) -> Result<(), Failure> {
     let found = read(&args.image)?;
     if args.manifest {
         return manifest(&found, &args.image);
+    }
+    if args.by_package {
+        return by_package(found, &args.image, global);
     }
     match (args.segments, global.json) {
         (true, true) => print(&format!("{:#}\n", segments_json(&found))),
@@ -36,11 +39,23 @@ pub fn read(path: &Path) -> Result<Found, Failure> {
 fn manifest(found: &Found, path: &Path) -> Result<(), Failure> {
     match found.manifest() {
         Some(content) => print(&String::from_utf8_lossy(content.bytes())),
-        None => {
-            let what = format!("`{}` has no manifest: another tool made it", path.display());
-            Err(UsageError::Wrong { what, hint: "list it with `mkinitrd-pkg ls`".to_owned() }.into())
-        }
+        None => Err(not_ours(path).into()),
     }
+}
+
+/// Says that an image has no manifest.
+pub fn not_ours(path: &Path) -> UsageError {
+    let what = format!("`{}` has no manifest: another tool made it", path.display());
+    UsageError::Wrong { what, hint: "list it with `mkinitrd-pkg ls`".to_owned() }
+}
+
+fn by_package(found: Found, path: &Path, global: &Global) -> Result<(), Failure> {
+    let opened = check::open(found, path)?;
+    let shares = sizes::shares(&opened, opened.manifest.as_ref().ok_or_else(|| not_ours(path))?);
+    print(&match global.json {
+        true => format!("{:#}\n", sizes::as_json(&shares)),
+        false => sizes::as_text(&shares),
+    })
 }
 
 fn segments_text(found: &Found) -> String {
@@ -49,12 +64,21 @@ fn segments_text(found: &Found) -> String {
         let (size, unpacked) = (Size(segment.size_bytes).to_string(), Size(segment.unpacked_bytes).to_string());
         let _ = writeln!(
             out,
-            "{:<7} {:>11} {size:>11} {unpacked:>11} {:>8}  {}",
+            "{:<7} {:>11} {size:>11} {unpacked:>11} {:>8}  {}{}",
             number + 1,
             segment.offset_bytes,
             segment.entries.len(),
-            segment.format
+            segment.format,
+            if segment.is_early() { "  early: microcode" } else { "" }
         ); // writing to a String cannot fail
+    }
+    if !found.sections.is_empty() {
+        out.push_str("\nsection      offset        size\n");
+    }
+    for section in &found.sections {
+        let content = section.content();
+        let (size, name) = (Size(content.len() as u64).to_string(), one_line(&section.name));
+        let _ = writeln!(out, "{name:<8} {:>10} {size:>11}", content.start); // writing to a String cannot fail
     }
     out
 }
@@ -70,10 +94,15 @@ fn segments_json(found: &Found) -> serde_json::Value {
                 "unpacked": segment.unpacked_bytes,
                 "entries": segment.entries.len(),
                 "compression": segment.format.name(),
+                "early": segment.is_early(),
             })
         })
         .collect();
-    serde_json::json!({ "schema": 1, "segments": segments })
+    let sections = found.sections.iter().map(|section| {
+        let content = section.content();
+        serde_json::json!({ "name": section.name, "offset": content.start, "size": content.len() })
+    });
+    serde_json::json!({ "schema": 1, "segments": segments, "sections": sections.collect::<Vec<_>>() })
 }
 
 /// The entries as they are after unpacking: by name, the last of each.

@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod clean;
 mod diagnose;
+mod diff;
 mod generate;
 mod host;
 mod kernel_install;
@@ -16,10 +17,13 @@ mod rebuild;
 mod request;
 mod session;
 mod signals;
+mod sizes;
 mod status;
 mod style;
+mod uki;
 mod unpack;
 mod update_initramfs;
+mod why;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -133,6 +137,8 @@ pub fn run() -> ExitCode {
         Command::Build(args) => build::run(args, &cli.global, &progress),
         Command::Plan(args) => plan::run(args, &cli.global, &progress),
         Command::Ls(args) => ls::run(args, &cli.global),
+        Command::Why(args) => why::run(args, &cli.global),
+        Command::Diff(args) => diff::run(args, &cli.global),
         Command::Unpack(args) => unpack::run(args, &cli.global),
         Command::Profiles(args) => profiles::run(args, &cli.global),
         Command::Check(args) => check::run(args, &cli.global, &progress),

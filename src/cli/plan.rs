@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::args::{Global, PlanArgs};
+use super::args::{Format, Global, PlanArgs};
 use super::progress::Progress;
 use super::request::{self, Settled};
 use super::session::{self, Session};
@@ -10,7 +10,7 @@ use super::{Failure, UsageError, print};
 use crate::acquire::{self, World};
 use crate::base::size::Size;
 use crate::deliver;
-use crate::pipeline;
+use crate::pipeline::{self, Unified};
 use crate::plan::{Plan, Planned, lock};
 
 /// Runs the command.
@@ -23,7 +23,14 @@ pub fn run(args: &PlanArgs, global: &Global, progress: &Progress) -> Result<(), 
     let session = Session::open(global, &args.sources)?;
     let world = session.world(&settled.profile.distro, &args.sources, progress)?;
     let repositories = session::repositories(&settled, &args.sources, &world, progress)?;
-    let wanted = pipeline::Planning { profile: &settled.profile, kernel: kernel.as_ref(), recommends: args.target.recommends };
+    let unified = (args.format == Format::Uki && !args.bare).then(Unified::default);
+    let wanted = pipeline::Planning {
+        profile: &settled.profile,
+        facts: settled.facts.as_ref(),
+        kernel: kernel.as_ref(),
+        unified: unified.as_ref(),
+        recommends: args.target.recommends,
+    };
     let plan = session::plan(&wanted, &args.sources, &repositories, progress)?;
     if let Some(path) = &args.lock {
         deliver::file(path, lock::write(&plan).as_bytes(), 0o644)?;

@@ -73,7 +73,7 @@ fn show_parent(name: &str, layers: &Layers) -> Result<(), Failure> {
 }
 
 /// The lists of a profile by the key under which a drop-in changes them.
-fn lists(profile: &Profile) -> [(&'static str, &[Item]); 15] {
+fn lists(profile: &Profile) -> [(&'static str, &[Item]); 18] {
     [
         ("with", &profile.with),
         ("distro.suites", &profile.suites),
@@ -83,22 +83,31 @@ fn lists(profile: &Profile) -> [(&'static str, &[Item]); 15] {
         ("packages.omit", &profile.omit),
         ("kernel.follow", &profile.kernel_follow),
         ("kernel.arguments", &profile.kernel_arguments),
+        ("uki.follow", &profile.uki_follow),
         ("firmware.packages", &profile.firmware_packages),
+        ("microcode.packages", &profile.microcode_packages),
         ("modules", &profile.modules),
         ("prune", &profile.prune),
         ("dlopen", &profile.dlopen),
         ("finalize", &profile.finalize),
+        ("finalize.enable", &profile.enable),
         ("finalize.masks", &profile.masks),
         ("finalize.users", &profile.users),
     ]
 }
 
-fn singles(profile: &Profile) -> [(&'static str, &Option<Item>); 4] {
+fn singles(profile: &Profile) -> [(&'static str, &Option<Item>); 10] {
     [
         ("distro.mirror", &profile.mirror),
         ("kernel.package", &profile.kernel_package),
+        ("uki.package", &profile.uki_package),
+        ("uki.stub", &profile.uki_stub),
+        ("uki.sign.key", &profile.sign_key),
+        ("uki.sign.certificate", &profile.sign_certificate),
+        ("uki.sign.tool", &profile.sign_tool),
         ("finalize.emergency", &profile.emergency),
         ("image.compress", &profile.compress),
+        ("image.exposed-secrets", &profile.exposed_secrets),
     ]
 }
 

@@ -27,6 +27,18 @@ pub struct Settled {
     pub facts: Option<Facts>,
 }
 
+impl Settled {
+    /// Returns the module patterns of an image for any machine; nothing if the image is one already.
+    pub fn generic_modules(&self) -> Result<Option<Vec<Item>>, Failure> {
+        if self.profile.kind != ImageKind::Host {
+            return Ok(None);
+        }
+        let traits = self.facts.as_ref().map(traits::traits).unwrap_or_default();
+        let audience = Audience { kind: ImageKind::Full, traits };
+        Ok(Some(self.layers.resolve(&self.profile.release, &self.profile.arch, &audience)?.modules))
+    }
+}
+
 /// Settles distribution, release and architecture, for whom the image is, and merges all layers.
 pub fn settle(target: &Target, kernel: &KernelArgs, global: &Global, reporter: &dyn Reporter) -> Result<Settled, Failure> {
     let facts = match &kernel.host_facts {
@@ -92,7 +104,7 @@ fn audience(
 }
 
 fn read_facts(path: &Path) -> Result<Facts, Failure> {
-    let text = fs::read_text(path, limit::TEXT_BYTES_MAX)?;
+    let text = fs::read_text(path, limit::FACTS_BYTES_MAX)?;
     let wrong = |what: String| {
         let hint = "make the file with `mkinitrd-pkg host --json` of this version".to_owned();
         UsageError::Wrong { what: format!("`{}` does not describe a machine: {what}", path.display()), hint }
@@ -138,7 +150,12 @@ pub fn kernel(args: &KernelArgs, settled: &Settled, reporter: &dyn Reporter) -> 
         return Ok(Kernel::Package(Item::from_command_line(package)));
     }
     let own = settled.host_is_like && settled.profile.machine == host::machine() && !args.generic;
-    let version = args.kernel_version.clone().unwrap_or_else(host::running_kernel);
+    // A described machine runs a kernel of its own.
+    let running = || match (&args.host_facts, &settled.facts) {
+        (Some(_), Some(facts)) => facts.kernel.clone(),
+        _ => host::running_kernel(),
+    };
+    let version = args.kernel_version.clone().unwrap_or_else(running);
     if own && let Some(directory) = host::modules_directory(&version) {
         return Ok(Kernel::Directory { directory, version });
     }
@@ -147,7 +164,7 @@ pub fn kernel(args: &KernelArgs, settled: &Settled, reporter: &dyn Reporter) -> 
         let prefix = item.text.trim_end_matches(settled.profile.arch.as_str()).trim_end_matches('-');
         return Ok(Kernel::Package(Item::from_command_line(format!("{prefix}-{version}"))));
     }
-    if !args.generic {
+    if !args.generic && args.host_facts.is_none() {
         let message = format!("this host has no modules for its kernel `{version}`: the distribution's kernel package is taken");
         reporter.event(&Event::Warning { stage: Stage::Config, message: &message });
     }

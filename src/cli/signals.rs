@@ -11,6 +11,7 @@ pub fn install() {
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             crate::deliver::abandon_all();
+            crate::host::sign::abandon();
             std::process::exit(128 + signal);
         }
     });

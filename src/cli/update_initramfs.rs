@@ -144,7 +144,8 @@ fn make(args: &UpdateInitramfs, version: &KernelVersion, global: &Global, progre
     let target = deliver::check_target(&path)?;
     initrd::check_modules(version)?;
     let made = initrd::make(&initrd::options(version), global, progress)?;
-    deliver::deliver(&target, made.size_bytes, kernel_install::MODE, progress, |out| made.write_to(out))?;
+    let target = target.for_secrets(kernel_install::MODE, made.may_be_exposed, &made.manifest.secrets, progress)?;
+    deliver::deliver(&target, made.image.size_bytes, kernel_install::MODE, progress, |out| made.image.write_to(out))?;
     if Path::new(HOOKS).is_dir() {
         let mut hooks = Command::new("run-parts");
         hooks.arg(format!("--arg={version}")).arg(format!("--arg={}", path.display())).arg(HOOKS);

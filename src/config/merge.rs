@@ -51,8 +51,22 @@ pub struct Profile {
     pub kernel_follow: Vec<Item>,
     /// Kernel arguments.
     pub kernel_arguments: Vec<Item>,
+    /// The package of the UEFI stub.
+    pub uki_package: Option<Item>,
+    /// Where the stub lies in it.
+    pub uki_stub: Option<Item>,
+    /// Globs of the kernel package's dependencies that hold the kernel itself, in addition to those of `kernel_follow`.
+    pub uki_follow: Vec<Item>,
+    /// The key that signs unified kernel images.
+    pub sign_key: Option<Item>,
+    /// Its certificate.
+    pub sign_certificate: Option<Item>,
+    /// The program that signs.
+    pub sign_tool: Option<Item>,
     /// Firmware packages.
     pub firmware_packages: Vec<Item>,
+    /// Microcode packages.
+    pub microcode_packages: Vec<Item>,
     /// Module patterns.
     pub modules: Vec<Item>,
     /// Prune rules.
@@ -63,6 +77,8 @@ pub struct Profile {
     pub plugins: Vec<Plugin>,
     /// Finalizers.
     pub finalize: Vec<Item>,
+    /// Links for units that start and for alternatives.
+    pub enable: Vec<Item>,
     /// Masked units.
     pub masks: Vec<Item>,
     /// Users that scripts would have made.
@@ -71,6 +87,8 @@ pub struct Profile {
     pub emergency: Option<Item>,
     /// Compression of the base segment.
     pub compress: Option<Item>,
+    /// Whether an image with secrets may be where others can read it: `allow`; refused otherwise.
+    pub exposed_secrets: Option<Item>,
     /// The files that were merged, in order.
     pub layers: Vec<String>,
     /// Things the user should know: a removal that removed nothing.
@@ -92,10 +110,12 @@ impl Profile {
             &self.kernel_follow,
             &self.kernel_arguments,
             &self.firmware_packages,
+            &self.microcode_packages,
             &self.modules,
             &self.prune,
             &self.dlopen,
             &self.finalize,
+            &self.enable,
             &self.masks,
             &self.users,
         ];
@@ -239,19 +259,28 @@ fn apply(profile: &mut Profile, body: Body) {
     apply_change(&mut profile.omit, body.omit, "omitted package", warnings);
     apply_change(&mut profile.kernel_follow, body.kernel_follow, "kernel part", warnings);
     apply_change(&mut profile.kernel_arguments, body.kernel_arguments, "kernel argument", warnings);
+    apply_change(&mut profile.uki_follow, body.uki_follow, "kernel part", warnings);
     apply_change(&mut profile.firmware_packages, body.firmware_packages, "firmware package", warnings);
+    apply_change(&mut profile.microcode_packages, body.microcode_packages, "microcode package", warnings);
     apply_change(&mut profile.modules, body.modules, "module pattern", warnings);
     apply_change(&mut profile.prune, body.prune, "prune rule", warnings);
     apply_change(&mut profile.dlopen, body.dlopen, "dlopen feature", warnings);
     apply_change(&mut profile.finalize, body.finalize, "finalizer", warnings);
+    apply_change(&mut profile.enable, body.enable, "enabled link", warnings);
     apply_change(&mut profile.masks, body.masks, "mask", warnings);
     apply_change(&mut profile.users, body.users, "user", warnings);
     profile.block.extend(body.block);
     profile.plugins.extend(body.plugins);
     for (slot, value) in [
         (&mut profile.kernel_package, body.kernel_package),
+        (&mut profile.uki_package, body.uki_package),
+        (&mut profile.uki_stub, body.uki_stub),
+        (&mut profile.sign_key, body.sign_key),
+        (&mut profile.sign_certificate, body.sign_certificate),
+        (&mut profile.sign_tool, body.sign_tool),
         (&mut profile.emergency, body.emergency),
         (&mut profile.compress, body.compress),
+        (&mut profile.exposed_secrets, body.exposed_secrets),
     ] {
         if value.is_some() {
             *slot = value;

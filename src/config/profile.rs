@@ -81,8 +81,22 @@ pub struct Body {
     pub kernel_follow: Change,
     /// Kernel arguments, for outputs that carry a command line.
     pub kernel_arguments: Change,
+    /// The package of the UEFI stub.
+    pub uki_package: Option<Item>,
+    /// Where the stub lies in it.
+    pub uki_stub: Option<Item>,
+    /// Dependencies of the kernel package that hold the kernel itself, globs, in addition to `kernel_follow`.
+    pub uki_follow: Change,
+    /// The key that signs unified kernel images.
+    pub sign_key: Option<Item>,
+    /// Its certificate.
+    pub sign_certificate: Option<Item>,
+    /// The program that signs.
+    pub sign_tool: Option<Item>,
     /// Packages that hold firmware.
     pub firmware_packages: Change,
+    /// Packages that hold microcode of processors.
+    pub microcode_packages: Change,
     /// Patterns of kernel modules.
     pub modules: Change,
     /// Rules of paths.
@@ -93,6 +107,8 @@ pub struct Body {
     pub plugins: Vec<Plugin>,
     /// Finalizers.
     pub finalize: Change,
+    /// Links for units that start and for alternatives.
+    pub enable: Change,
     /// Units that are masked.
     pub masks: Change,
     /// Users and groups in sysusers.d syntax that packages make in their scripts.
@@ -101,6 +117,8 @@ pub struct Body {
     pub emergency: Option<Item>,
     /// How the base segment is compressed.
     pub compress: Option<Item>,
+    /// Whether an image with secrets may be where others can read it: `refuse` or `allow`.
+    pub exposed_secrets: Option<Item>,
 }
 
 /// A package that must never enter.
@@ -213,6 +231,14 @@ fn read_when(mut table: Table) -> Result<When, DocumentError> {
     Ok(when)
 }
 
+fn checked_exposure(item: Item) -> Result<Item, DocumentError> {
+    if ["refuse", "allow"].contains(&item.text.as_str()) {
+        return Ok(item);
+    }
+    let reason = "an image with secrets where others can read it is either something to `refuse` or to `allow`".to_owned();
+    Err(DocumentError::Value { key: "image.exposed-secrets".to_owned(), value: item.text, reason, source_at: item.source })
+}
+
 fn checked_kinds(kinds: Vec<Item>) -> Result<Vec<Item>, DocumentError> {
     match kinds.iter().find(|item| ImageKind::ALL.iter().all(|kind| kind.as_str() != item.text)) {
         None => Ok(kinds),
@@ -251,9 +277,24 @@ fn read_body(table: &mut Table) -> Result<Body, DocumentError> {
     body.kernel_arguments = change(&mut kernel, "arguments")?;
     kernel.finish()?;
 
+    let mut uki = table.table("uki")?;
+    body.uki_package = uki.text("package")?;
+    body.uki_stub = uki.text("stub")?;
+    body.uki_follow = change(&mut uki, "follow")?;
+    let mut sign = uki.table("sign")?;
+    body.sign_key = sign.text("key")?;
+    body.sign_certificate = sign.text("certificate")?;
+    body.sign_tool = sign.text("tool")?;
+    sign.finish()?;
+    uki.finish()?;
+
     let mut firmware = table.table("firmware")?;
     body.firmware_packages = change(&mut firmware, "packages")?;
     firmware.finish()?;
+
+    let mut microcode = table.table("microcode")?;
+    body.microcode_packages = change(&mut microcode, "packages")?;
+    microcode.finish()?;
 
     body.modules = checked(change(table, "modules")?, "modules", |text| !text.trim_start_matches('-').is_empty())?;
     body.prune = checked(change(table, "prune")?, "prune", is_prune_rule)?;
@@ -270,6 +311,7 @@ fn read_body(table: &mut Table) -> Result<Body, DocumentError> {
 
     let mut finalize = table.table("finalize")?;
     body.finalize = add_and_remove(&mut finalize)?;
+    body.enable = change(&mut finalize, "enable")?;
     body.masks = change(&mut finalize, "masks")?;
     body.users = change(&mut finalize, "users")?;
     body.emergency = finalize.text("emergency")?;
@@ -277,6 +319,7 @@ fn read_body(table: &mut Table) -> Result<Body, DocumentError> {
 
     let mut image = table.table("image")?;
     body.compress = image.text("compress")?;
+    body.exposed_secrets = image.text("exposed-secrets")?.map(checked_exposure).transpose()?;
     image.finish()?;
     Ok(body)
 }

@@ -9,6 +9,7 @@ mod credstore;
 mod db_persist;
 mod default_target;
 mod emergency;
+mod enable;
 mod hwdb;
 mod init;
 mod initrd_release;
@@ -64,6 +65,8 @@ impl std::str::FromStr for Emergency {
 pub struct Options {
     /// Lines in the syntax of sysusers.d(5) for users that packages make in scripts: `u tss - "TPM software stack" …`.
     pub users: Vec<Item>,
+    /// Links: `TARGET.wants/UNIT` for units that start in this image, or `LINK -> TARGET`.
+    pub enable: Vec<Item>,
     /// Units that must not start in an initrd.
     pub masks: Vec<Item>,
     /// What happens when the root cannot be reached.
@@ -224,6 +227,11 @@ pub const STEPS: &[Step] = &[
     Step { name: "hwdb", about: "the keyboard part of the hardware database, compiled", run: hwdb::run },
     Step { name: "ldconfig", about: "`/etc/ld.so.cache` and the links of libraries", run: ldconfig::run },
     Step { name: "emergency", about: "what the console offers when the root cannot be reached", run: emergency::run },
+    Step {
+        name: "enable",
+        about: "units that start in this image, alternatives, and examples that become configuration",
+        run: enable::run,
+    },
     Step { name: "masks", about: "units that cannot or must not start in an initrd", run: masks::run },
 ];
 

@@ -10,6 +10,9 @@ use object::read::elf::{FileHeader, SectionHeader, SectionTable, Sym};
 use object::{Endianness, FileKind};
 use serde::{Deserialize, Serialize};
 
+/// Raised whenever [`parse`] reads other things out of a module than before: what is stored is not used any more then.
+pub const INFO_VERSION: u32 = 1;
+
 /// What a module says of itself: plain data, which can be stored by the digest of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleInfo {

@@ -132,7 +132,7 @@ pub struct Block {
     /// Drivers on its path in sysfs, for a disk: `nvme`, `virtio_blk`, `ahci`, `sd_mod`; sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drivers: Vec<String>,
-    /// How the disk is reached when it is not in the machine: `iscsi`, `fc`, `nvme-tcp`, `nbd`.
+    /// How the disk is reached when it is not in the machine: `iscsi`, `fc`, `nvme-tcp`, `nvme-rdma`, `nvme-fc`, `nbd`, `aoe`, `rbd`, `usb`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<String>,
     /// What is on it, as libblkid names it: `ext4`, `crypto_LUKS`, `LVM2_member`, `linux_raid_member`, `swap`.
@@ -153,6 +153,12 @@ pub struct Block {
     /// Targets of its device mapper table, or the personality of its array: `crypt`, `linear`, `thin-pool`, `raid1`; sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<String>,
+    /// The metadata of an array: `1.2`, `0.90`, `external:imsm` (which `mdmon` has to look after).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
+    /// The file behind a loop device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backing: Option<String>,
 }
 
 /// What a block device is.
@@ -163,7 +169,7 @@ pub enum BlockKind {
     Disk,
     /// A partition.
     Partition,
-    /// An opened LUKS, plain or BitLocker volume.
+    /// An opened LUKS, plain, BitLocker or VeraCrypt volume.
     Crypt,
     /// A logical volume of LVM.
     Lvm,
@@ -171,7 +177,7 @@ pub enum BlockKind {
     Raid,
     /// A map over several paths.
     Multipath,
-    /// Another mapping: verity, integrity, a partition by kpartx.
+    /// Another mapping, its `targets` say which: verity, integrity.
     Mapping,
     /// A cache in front of a disk.
     Bcache,
@@ -192,6 +198,9 @@ pub struct Luks {
     /// Types of its tokens: `systemd-tpm2`, `systemd-fido2`, `systemd-pkcs11`, `systemd-recovery`; sorted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tokens: BTreeSet<String>,
+    /// How its sectors are authenticated: `hmac(sha256)`, `aead`; sorted. Needs dm-integrity.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub integrity: BTreeSet<String>,
 }
 
 /// Something that has to be reachable before the root is switched to.
@@ -203,9 +212,15 @@ pub struct Volume {
     pub target: Option<String>,
     /// What is mounted, as the machine's configuration writes it: `UUID=…`, `/dev/mapper/vg0-root`, `server:/path`.
     pub source: String,
+    /// The name that crypttab gives to it or to what its key opens, for [`Role::Attach`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The block device behind it by the kernel's name; nothing for a network file system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block: Option<String>,
+    /// Further block devices of the same file system: btrfs and bcachefs over several disks, a journal on another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
     /// The type of its file system, or `swap`.
     pub fstype: String,
     /// Mount options.
@@ -227,7 +242,7 @@ pub enum Role {
     Resume,
     /// An fstab entry with `x-initrd.mount`.
     Mount,
-    /// A crypttab entry with `x-initrd.attach` that nothing above stands on.
+    /// A crypttab entry with `x-initrd.attach` that nothing above stands on, or a file system that holds the key of one.
     Attach,
 }
 
@@ -268,6 +283,8 @@ pub enum FileContent {
     Link(String),
     /// A secret that was left out: `host --json` does so unless `--secrets` is given. A build that needs it fails and names it.
     Withheld,
+    /// It is there and was not read, and why: `a fifo`, `larger than 8 MiB`. A build that needs it fails and says so.
+    Unread(String),
 }
 
 impl Facts {
@@ -276,9 +293,17 @@ impl Facts {
         self.blocks.iter().find(|block| block.name == name)
     }
 
+    /// Returns the devices of a volume and everything that they are made of, each once; nothing for a network file system.
+    pub fn stack_of<'a>(&'a self, volume: &'a Volume) -> Vec<&'a Block> {
+        self.below(volume.block.iter().chain(&volume.members).rev().map(String::as_str).collect())
+    }
+
     /// Returns a device and everything that it is made of, it first; each once.
     pub fn stack<'a>(&'a self, name: &'a str) -> Vec<&'a Block> {
-        let mut names = vec![name];
+        self.below(vec![name])
+    }
+
+    fn below<'a>(&'a self, mut names: Vec<&'a str>) -> Vec<&'a Block> {
         let mut found: Vec<&Block> = Vec::new();
         while let Some(name) = names.pop() {
             if let Some(block) = self.block(name).filter(|block| found.iter().all(|other| other.name != block.name)) {
@@ -292,5 +317,13 @@ impl Facts {
     /// Returns a file of its configuration.
     pub fn file(&self, path: &str) -> Option<&HostFile> {
         self.files.iter().find(|file| file.path == path)
+    }
+
+    /// Returns the text of a file of its configuration; nothing where it is absent, withheld or no text.
+    pub fn text(&self, path: &str) -> Option<&str> {
+        match &self.file(path)?.content {
+            FileContent::Text(text) => Some(text),
+            _ => None,
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! The running machine: what it is made of and what it trusts. Nothing else reads it.
 
 pub mod apt;
+pub mod declared;
 pub mod facts;
 pub mod kernels;
+pub mod keyboard;
 pub mod probe;
+pub mod sign;
 pub mod traits;
 
 use std::path::PathBuf;
@@ -24,4 +27,12 @@ pub fn modules_directory(version: &str) -> Option<PathBuf> {
         .map(|directory| PathBuf::from(directory).join(version))
         .into_iter()
         .find(|directory| directory.join("modules.dep").exists() || directory.join("modules.order").exists())
+}
+
+/// Lets this process leave no core dump, in which secrets that it has read would lie about.
+pub fn forgo_core_dumps() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    // Neither can fail for a process that lowers its own limits; where a sandbox forbids both, the image is made all the same.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }

@@ -35,6 +35,8 @@ pub struct Catalog {
     pub builtin_info: BuiltinInfo,
     /// `modules.order`, `modules.builtin` and `modules.builtin.modinfo`, those that there are.
     pub kernel_files: BTreeMap<&'static str, Content>,
+    /// What depmod wrote for the installed kernel: `modules.dep`, `modules.alias` and `modules.alias.bin`, those that there are.
+    indexes: BTreeMap<&'static str, Content>,
     /// Links that lead nowhere, with their text.
     pub dangling: Vec<(TreePath, String)>,
     /// Files that another file of the same name hides.
@@ -45,6 +47,9 @@ pub struct Catalog {
 
 /// The files that the kernel's own build makes and that depmod reads.
 pub const KERNEL_FILES: [&str; 3] = ["modules.builtin", "modules.builtin.modinfo", "modules.order"];
+
+/// Indexes of an installed kernel that are looked into.
+const INDEXES: [&str; 3] = ["modules.alias", "modules.alias.bin", "modules.dep"];
 
 /// Returns the directory of a tree that has the kernels' modules: `usr/lib/modules`, or `lib/modules` where that is no link.
 pub fn modules_dir(tree: &Tree) -> Option<TreePath> {
@@ -69,6 +74,11 @@ impl Catalog {
                 catalog.kernel_files.insert(name, content.clone());
             }
         }
+        for name in INDEXES {
+            if let Some(content) = tree.read(&dir.join(name.as_bytes())?) {
+                catalog.indexes.insert(name, content.clone());
+            }
+        }
         catalog.collect(tree, &dir, &Search::read(tree, kver));
         if let Some(lines) = catalog.text("modules.builtin") {
             let paths: Vec<String> = lines.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
@@ -80,13 +90,18 @@ impl Catalog {
         if catalog.candidates.is_empty() && catalog.builtin.is_empty() {
             return Err(Error::NoModules { path: dir });
         }
-        catalog.check_dep(tree, &dir);
+        catalog.check_dep();
         Ok(catalog)
     }
 
     /// Returns one of the kernel's own files as text.
     pub fn text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.kernel_files.get(name)?.bytes()).ok()
+    }
+
+    /// Returns an index that depmod wrote for the installed kernel.
+    pub fn index(&self, name: &str) -> Option<&[u8]> {
+        Some(self.indexes.get(name)?.bytes())
     }
 
     /// Returns the candidate of this name, spelled with `-` or `_`.
@@ -145,12 +160,12 @@ impl Catalog {
     }
 
     /// Compares with the `modules.dep` of an installed kernel, if there is one. It is never trusted, only compared.
-    fn check_dep(&mut self, tree: &Tree, dir: &TreePath) {
-        let content = dir.join(b"modules.dep").ok().and_then(|path| tree.read(&path));
-        let Some(text) = content.and_then(|content| std::str::from_utf8(content.bytes()).ok()) else { return };
+    fn check_dep(&mut self) {
+        let Some(text) = self.index("modules.dep").and_then(|bytes| std::str::from_utf8(bytes).ok()) else { return };
         let have: BTreeSet<&str> = self.candidates.iter().map(|one| one.relative.as_str()).collect();
         let named = text.lines().filter_map(|line| line.split_once(':')).map(|(path, _)| path);
-        self.stale = named.filter(|path| is_module(path) && !have.contains(path)).map(str::to_owned).collect();
+        let stale = named.filter(|path| is_module(path) && !have.contains(path)).map(str::to_owned).collect();
+        self.stale = stale;
     }
 }
 

@@ -318,7 +318,7 @@ fn builtin(kernel: &KernelFiles<'_>, made: &mut Indexes) -> Result<(), DepmodErr
 }
 
 /// Returns an alias as the index has it: `-` as `_` except between brackets; nothing if brackets do not pair.
-fn normalized_alias(alias: &str) -> Option<String> {
+pub(super) fn normalized_alias(alias: &str) -> Option<String> {
     let mut out = String::with_capacity(alias.len());
     let mut in_brackets = false;
     for c in alias.chars() {

@@ -67,6 +67,16 @@ pub enum Error {
         /// The file of the one who needs it.
         path: TreePath,
     },
+    /// What a volume of the machine needs is neither a module nor built in.
+    #[error("the kernel `{kver}` has no `{wanted}`, neither as a module nor built in, but this machine needs it: {reason}")]
+    Unanswered {
+        /// The name or alias.
+        wanted: String,
+        /// For what, with the volume: `ext4 of /`.
+        reason: String,
+        /// The kernel.
+        kver: String,
+    },
     /// A module cannot be decompressed.
     #[error("the module `{path}` cannot be decompressed as {format}")]
     Decompress {
@@ -115,6 +125,7 @@ impl Diagnostic for Error {
             Error::SeveralKernels { .. } | Error::BadVersion { .. } => ErrorKind::Usage,
             Error::BadPattern { .. } => ErrorKind::Config,
             Error::MissingDependency { .. } | Error::Machine { .. } => ErrorKind::Unsolvable,
+            Error::Unanswered { .. } => ErrorKind::Host,
             Error::Decompress { .. } | Error::Module { .. } | Error::Depmod(_) | Error::Tree(_) | Error::Path(_) => {
                 ErrorKind::Untrusted
             }
@@ -142,6 +153,10 @@ impl Diagnostic for Error {
             Error::MissingDependency { module, .. } => {
                 vec![format!("leave it out with `--module -{module}`, or complete the modules directory")]
             }
+            Error::Unanswered { .. } => vec![
+                "build for a kernel that has it, or install the package with the module for this kernel".to_owned(),
+                "`--generic` builds without asking what this machine needs".to_owned(),
+            ],
             Error::Machine { .. } => vec!["name the architecture with `--arch`, or another kernel".to_owned()],
             _ => Vec::new(),
         }

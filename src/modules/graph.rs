@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
+use super::Error;
 use super::catalog::{Candidate, Catalog};
+use super::read::Reader;
 use super::select::Selection;
-use super::{Error, read};
 use crate::config::Item;
 use crate::format::module::{ModuleInfo, normalized};
 
@@ -23,6 +24,8 @@ pub enum Reason {
         /// Where it is written.
         source: String,
     },
+    /// The machine asks for it. Holds what of it does: `loaded`, `ext4 of /`.
+    Wish(String),
     /// A module uses its symbols.
     NeededBy(String),
     /// A module has a softdep on it.
@@ -31,10 +34,21 @@ pub enum Reason {
     WeakdepOf(String),
 }
 
+impl Reason {
+    /// Returns the module that brought it, if one did.
+    pub fn by(&self) -> Option<&str> {
+        match self {
+            Reason::NeededBy(name) | Reason::SoftdepOf(name) | Reason::WeakdepOf(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Reason::Pattern { pattern, source } => write!(f, "pattern `{pattern}` ({source})"),
+            Reason::Wish(reason) => f.write_str(reason),
             Reason::NeededBy(name) => write!(f, "needed by `{name}`"),
             Reason::SoftdepOf(name) => write!(f, "softdep of `{name}`"),
             Reason::WeakdepOf(name) => write!(f, "weakdep of `{name}`"),
@@ -68,6 +82,7 @@ const CRYPTO_DIRS: [&str; 3] = ["kernel/crypto/", "kernel/arch/", "kernel/lib/"]
 struct Walk<'a> {
     catalog: &'a Catalog,
     selection: &'a Selection,
+    reader: &'a Reader<'a>,
     closure: Closure,
     /// Read, but not chosen: looked at for their aliases.
     spare: HashMap<usize, ModuleInfo>,
@@ -75,18 +90,27 @@ struct Walk<'a> {
     frontier: BTreeMap<usize, Reason>,
 }
 
-/// Adds to the selected modules what they need.
-pub fn close(catalog: &Catalog, selection: &Selection, patterns: &[Item], threads: usize) -> Result<Closure, Error> {
+/// Adds to the selected modules, and to those granted to the machine, what they need.
+pub fn close(
+    catalog: &Catalog,
+    selection: &Selection,
+    patterns: &[Item],
+    granted: &BTreeMap<usize, String>,
+    reader: &Reader<'_>,
+) -> Result<Closure, Error> {
     let reason = |number: usize| {
         let item = &patterns[number];
         Reason::Pattern { pattern: item.text.clone(), source: item.source.to_string() }
     };
     let wanted = selection.wanted.iter().enumerate();
-    let frontier = wanted.filter_map(|(candidate, pattern)| Some((candidate, reason((*pattern)?)))).collect();
-    let mut walk = Walk { catalog, selection, closure: Closure::default(), spare: HashMap::new(), frontier };
+    let mut frontier: BTreeMap<usize, Reason> =
+        wanted.filter_map(|(candidate, pattern)| Some((candidate, reason((*pattern)?)))).collect();
+    // What the machine itself says is worth more to a reader than that a pattern would have it, too.
+    frontier.extend(granted.iter().map(|(number, reason)| (*number, Reason::Wish(reason.clone()))));
+    let mut walk = Walk { catalog, selection, reader, closure: Closure::default(), spare: HashMap::new(), frontier };
     loop {
-        walk.follow(threads)?;
-        walk.answer_by_alias(threads)?;
+        walk.follow()?;
+        walk.answer_by_alias()?;
         if walk.frontier.is_empty() {
             return Ok(walk.closure);
         }
@@ -95,12 +119,12 @@ pub fn close(catalog: &Catalog, selection: &Selection, patterns: &[Item], thread
 
 impl Walk<'_> {
     /// Reads the frontier and what it leads to until nothing is new.
-    fn follow(&mut self, threads: usize) -> Result<(), Error> {
+    fn follow(&mut self) -> Result<(), Error> {
         while !self.frontier.is_empty() {
             let frontier: Vec<(usize, Reason)> = std::mem::take(&mut self.frontier).into_iter().collect();
             let unread: Vec<usize> = frontier.iter().map(|(number, _)| *number).filter(|n| !self.spare.contains_key(n)).collect();
             let candidates: Vec<&Candidate> = unread.iter().map(|number| &self.catalog.candidates[*number]).collect();
-            self.spare.extend(unread.into_iter().zip(read::infos(&candidates, threads)?));
+            self.spare.extend(unread.into_iter().zip(self.reader.infos(&candidates)?));
             let mut added = Vec::new();
             for (number, reason) in frontier {
                 let info = self.spare.remove(&number).expect("invariant: the frontier has been read");
@@ -156,7 +180,7 @@ impl Walk<'_> {
     }
 
     /// A softdep may name an alias instead of a module: look for it among what is chosen or built in, then among crypto modules.
-    fn answer_by_alias(&mut self, threads: usize) -> Result<(), Error> {
+    fn answer_by_alias(&mut self) -> Result<(), Error> {
         let mut answered: BTreeSet<String> = BTreeSet::new();
         let chosen = self.closure.members.values().flat_map(|member| &member.info.aliases);
         let builtin = self.catalog.builtin_info.aliases.iter().map(|(alias, _)| alias);
@@ -173,7 +197,7 @@ impl Walk<'_> {
         };
         let unread: Vec<usize> = (0..self.catalog.candidates.len()).filter(unread).collect();
         let candidates: Vec<&Candidate> = unread.iter().map(|number| &self.catalog.candidates[*number]).collect();
-        self.spare.extend(unread.into_iter().zip(read::infos(&candidates, threads)?));
+        self.spare.extend(unread.into_iter().zip(self.reader.infos(&candidates)?));
         let mut found = Vec::new();
         for (user, asked) in &self.closure.unanswered {
             let answers = |info: &ModuleInfo| info.aliases.iter().any(|alias| normalized(alias) == *asked);

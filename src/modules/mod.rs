@@ -2,10 +2,13 @@
 //!
 //! Input and output are trees; nothing is read from disk and no tool is run.
 
+pub mod aliases;
 pub mod catalog;
+mod cipher;
 pub mod depmod;
 mod error;
 pub mod firmware;
+pub mod grant;
 pub mod graph;
 mod kernel;
 mod read;
@@ -26,11 +29,15 @@ pub use kernel::{KernelVersion, decompressor, find_kver};
 use crate::base::size::Size;
 use crate::config::Item;
 use crate::format::module;
+use crate::host::facts::Facts;
 use crate::report::{Event, Reporter, Stage};
+use crate::store::infos::InfoStore;
 use crate::tree::{Entry, Kind, Origin, Tree, TreePath};
 use catalog::Catalog;
+use grant::Granted;
 use graph::Closure;
 use select::Selection;
+use wishes::{Class, What};
 
 /// Which modules are wanted.
 #[derive(Debug, Clone, Copy)]
@@ -39,12 +46,14 @@ pub struct Wanted<'a> {
     pub patterns: &'a [Item],
     /// What the machine asks for.
     pub wishes: &'a [wishes::Wish],
+    /// A volume of the machine is behind the network: drivers for it are wishes like others.
+    pub network: bool,
 }
 
 impl<'a> Wanted<'a> {
     /// Returns what patterns alone ask for.
     pub fn patterns(patterns: &'a [Item]) -> Self {
-        Self { patterns, wishes: &[] }
+        Self { patterns, wishes: &[], network: false }
     }
 }
 
@@ -55,6 +64,8 @@ pub struct Options<'a> {
     pub arch: Option<&'a str>,
     /// Which indexes go into the image.
     pub shipped: Shipped,
+    /// Where what modules say of themselves is kept between runs.
+    pub infos: Option<&'a InfoStore>,
 }
 
 /// A module of the image.
@@ -110,16 +121,37 @@ pub fn modules(
     let patterns = wanted.patterns;
     let catalog = Catalog::new(kernel, kver)?;
     let selection = select::select(&catalog, patterns)?;
-    let closure = graph::close(&catalog, &selection, patterns, threads)?;
+    let known = options.infos.map(|store| store.open(kver.as_str())).unwrap_or_default();
+    let reader = read::Reader::new(threads, &known);
+    let granted = grant::grant(&catalog, &selection, wanted, kver.as_str(), &reader)?;
+    let closure = graph::close(&catalog, &selection, patterns, &granted.modules, &reader)?;
+    // What cannot be kept costs the next run some time, and nothing else.
+    drop(known.save());
     check_machine(&catalog, &closure, options.arch)?;
     let mut selected = Selected::default();
     let left_out = place(&catalog, &closure, kver, options.shipped, &mut selected)?;
     let found = firmware::collect(firmware, kver, &firmware_wishes(&catalog, &closure), &mut selected.tree)?;
-    let told = Told { catalog: &catalog, selection: &selection, patterns, closure: &closure, found: &found, left_out, kver };
+    let told = Told {
+        catalog: &catalog,
+        selection: &selection,
+        patterns,
+        granted: &granted,
+        closure: &closure,
+        found: &found,
+        left_out,
+        kver,
+    };
     tell(&told, reporter);
     selected.firmware = found.files;
     selected.missing_firmware = found.missing;
     Ok(selected)
+}
+
+/// Returns what the volumes of a machine ask for and the modules in an image's tree do not answer.
+pub fn lacking(image: &Tree, kver: &KernelVersion, facts: &Facts, threads: usize) -> Result<Vec<wishes::Wish>, Error> {
+    let catalog = Catalog::new(image, kver)?;
+    let known = Default::default();
+    grant::lacking(&catalog, &wishes::of_volumes(facts, kver.as_str()), &read::Reader::new(threads, &known))
 }
 
 fn check_machine(catalog: &Catalog, closure: &Closure, arch: Option<&str>) -> Result<(), Error> {
@@ -192,6 +224,7 @@ struct Told<'a> {
     catalog: &'a Catalog,
     selection: &'a Selection,
     patterns: &'a [Item],
+    granted: &'a Granted,
     closure: &'a Closure,
     found: &'a firmware::Found,
     left_out: Vec<(String, String)>,
@@ -218,6 +251,7 @@ fn tell(told: &Told<'_>, reporter: &dyn Reporter) {
     for (hidden, by) in &told.catalog.hidden {
         detail(&format!("`{hidden}` is hidden by `{by}`"));
     }
+    tell_wishes(told, &warn, &detail);
     for (name, pattern, user) in &told.closure.excluded_but_needed {
         let item = &told.patterns[*pattern];
         detail(&format!("`{name}` is excluded by `{}` ({}), but `{user}` needs it", item.text, item.source));
@@ -229,6 +263,27 @@ fn tell(told: &Told<'_>, reporter: &dyn Reporter) {
         detail(&format!("the alias `{}` of `{name}` fits into no index", alias.escape_debug()));
     }
     tell_signatures_and_versions(told, &warn, &detail);
+}
+
+/// What a machine asked for and did not get.
+fn tell_wishes(told: &Told<'_>, warn: &dyn Fn(&str), detail: &dyn Fn(&str)) {
+    for (name, pattern, wish) in &told.granted.excluded {
+        let item = &told.patterns[*pattern];
+        let message = format!("`{name}` ({}) is excluded by `{}` ({})", wish.reason, item.text, item.source);
+        // Whoever excludes what the root is made of may know better; it has to be seen all the same.
+        if wish.class <= Class::Disk { warn(&message) } else { detail(&message) }
+    }
+    for wish in &told.granted.unanswered {
+        match &wish.what {
+            // Most devices of a machine need no driver of their own.
+            What::Alias(_) if wish.class == Class::Device => {}
+            what => detail(&format!("this kernel has no `{}` ({})", what.as_str(), wish.reason)),
+        }
+    }
+    if !told.granted.offline.is_empty() {
+        let names = told.granted.offline.join("`, `");
+        detail(&format!("no volume is behind the network, so that its drivers are left out: `{names}`"));
+    }
 }
 
 fn tell_signatures_and_versions(told: &Told<'_>, warn: &dyn Fn(&str), detail: &dyn Fn(&str)) {

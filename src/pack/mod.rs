@@ -9,6 +9,7 @@ mod kernel;
 
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::thread;
 
 use serde::Serialize;
@@ -84,6 +85,8 @@ pub struct Options<'a> {
     pub threads: usize,
     /// Where packed segments are kept between runs.
     pub store: Option<&'a SegmentStore>,
+    /// An image that was packed before: what both have in common is taken from it.
+    pub twin: Option<&'a Image>,
     /// The size that the image must not exceed.
     pub size_bytes_max: Option<u64>,
 }
@@ -121,17 +124,28 @@ pub struct Image {
     pub segments: Vec<PackedSegment>,
     /// The size of the whole image.
     pub size_bytes: u64,
+    /// What each segment was made from, by digest.
+    keys: Vec<Sha256>,
     data: Vec<Data>,
     epoch_s: u32,
 }
 
 #[derive(Debug)]
 enum Data {
-    Packed(Vec<u8>),
+    Packed(Arc<Vec<u8>>),
     Tree(Tree),
 }
 
 impl Image {
+    /// Returns size, digest and bytes of the segment that was made from the same.
+    fn shared(&self, name: SegmentName, key: &Sha256) -> Option<(u64, Sha256, Arc<Vec<u8>>)> {
+        let number = self.segments.iter().position(|segment| segment.name == name).filter(|number| self.keys[*number] == *key)?;
+        match &self.data[number] {
+            Data::Packed(bytes) => Some((self.segments[number].size_bytes, self.segments[number].sha256, Arc::clone(bytes))),
+            Data::Tree(_) => None,
+        }
+    }
+
     /// Writes the whole image; every time the same [`Image::size_bytes`] bytes.
     pub fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut position = 0;
@@ -297,11 +311,11 @@ pub fn pack(mut segments: Vec<Segment>, options: &Options<'_>, reporter: &dyn Re
     agree::reconcile(&mut segments, options.epoch_s)?;
     let largest = largest(&segments);
     let count = segments.len();
-    let (mut packed, mut data, mut position) = (Vec::<PackedSegment>::new(), Vec::new(), 0);
+    let (mut packed, mut keys, mut data, mut position) = (Vec::<PackedSegment>::new(), Vec::new(), Vec::new(), 0);
     for (done, segment) in segments.into_iter().enumerate() {
         let name = segment.name.to_string();
         reporter.event(&Event::Progress { stage: Stage::Pack, done: done as u64, total: count as u64, item: &name });
-        let (info, bytes) = one(segment, position_aligned(position, ALIGNMENT_BYTES), options, reporter)?;
+        let (info, key, bytes) = one(segment, position_aligned(position, ALIGNMENT_BYTES), options, reporter)?;
         position = info.offset_bytes + info.size_bytes;
         if info.name == SegmentName::Early {
             position = position_aligned(position, EARLY_ALIGNMENT_BYTES);
@@ -311,6 +325,7 @@ pub fn pack(mut segments: Vec<Segment>, options: &Options<'_>, reporter: &dyn Re
             position += LZ4_END_BYTES;
         }
         packed.push(info);
+        keys.push(key);
         data.push(bytes);
     }
     let size_bytes = position_aligned(position, ALIGNMENT_BYTES);
@@ -321,7 +336,7 @@ pub fn pack(mut segments: Vec<Segment>, options: &Options<'_>, reporter: &dyn Re
         return Err(Error::OverBudget { size_bytes, size_bytes_max, largest });
     }
     reporter.event(&Event::End { stage: Stage::Pack, figures: &figures(&packed, size_bytes) });
-    Ok(Image { segments: packed, size_bytes, data, epoch_s: options.epoch_s })
+    Ok(Image { segments: packed, size_bytes, keys, data, epoch_s: options.epoch_s })
 }
 
 fn figures(packed: &[PackedSegment], size_bytes: u64) -> String {
@@ -343,7 +358,7 @@ fn one(
     offset_bytes: u64,
     options: &Options<'_>,
     reporter: &dyn Reporter,
-) -> Result<(PackedSegment, Data), Error> {
+) -> Result<(PackedSegment, Sha256, Data), Error> {
     let Segment { name, tree, compression } = segment;
     let mut archived = Digesting::default();
     archive(&tree, options.epoch_s, &mut archived).map_err(|source| Error::Archive { segment: name, source })?;
@@ -361,13 +376,16 @@ fn one(
         reused,
     };
     if compression.format == Format::None {
-        return Ok((info(unpacked_bytes, digest, false), Data::Tree(tree)));
+        return Ok((info(unpacked_bytes, digest, false), digest, Data::Tree(tree)));
     }
     let key = key(&digest, compression);
+    if let Some((size_bytes, sha256, bytes)) = options.twin.and_then(|twin| twin.shared(name, &key)) {
+        return Ok((info(size_bytes, sha256, true), key, Data::Packed(bytes)));
+    }
     // The host segment may hold secrets: it is never kept anywhere but in the image.
     let store = options.store.filter(|_| name != SegmentName::Host);
     if let Some(bytes) = store.and_then(|store| or_told(store.get(&key), reporter).flatten()) {
-        return Ok((info(bytes.len() as u64, Sha256::of(&bytes), true), Data::Packed(bytes)));
+        return Ok((info(bytes.len() as u64, Sha256::of(&bytes), true), key, Data::Packed(Arc::new(bytes))));
     }
     let bytes = compressed(&tree, compression, unpacked_bytes, options).map_err(|source| Error::Compress {
         segment: name,
@@ -377,7 +395,7 @@ fn one(
     if let Some(store) = store {
         or_told(store.put(&key, &bytes), reporter);
     }
-    Ok((info(bytes.len() as u64, Sha256::of(&bytes), false), Data::Packed(bytes)))
+    Ok((info(bytes.len() as u64, Sha256::of(&bytes), false), key, Data::Packed(Arc::new(bytes))))
 }
 
 fn compressed(tree: &Tree, compression: Compression, unpacked_bytes: u64, options: &Options<'_>) -> io::Result<Vec<u8>> {

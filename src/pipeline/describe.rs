@@ -1,16 +1,17 @@
 //! From what the stages did to the manifest, and to the figures that a person reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Request;
 use crate::base::digest::Sha256;
 use crate::base::size::Size;
 use crate::finalize::Applied;
 use crate::manifest::{self, Manifest};
+use crate::microcode::Microcode;
 use crate::modules::{KernelVersion, Selected};
 use crate::plan::{Plan, Planned, Reason};
 use crate::prune::{Cause, Dropped, Pruned, Rules};
-use crate::tree::{Origin, Tree};
+use crate::tree::{Origin, Tree, TreePath};
 use crate::unpack::Unpacked;
 
 /// What the stages left behind.
@@ -27,14 +28,20 @@ pub struct Facts<'a> {
     pub pruned: &'a Pruned,
     /// What finalizing did.
     pub applied: &'a Applied,
+    /// The early segment.
+    pub early: &'a Microcode,
 }
 
-/// What the host segment is made of.
-pub struct HostParts<'a> {
+/// The trees that the image is made of, besides modules.
+pub struct Trees<'a> {
+    /// The finished base.
+    pub base: &'a Tree,
     /// The machine's own configuration.
     pub settings: &'a Tree,
     /// That, with overlays and included files over it.
     pub whole: &'a Tree,
+    /// Those paths of it that others must not read.
+    pub secrets: &'a BTreeSet<TreePath>,
 }
 
 /// Returns the figures of a plan in one line.
@@ -57,7 +64,7 @@ pub fn reason(reason: &Reason) -> String {
 }
 
 /// Returns the manifest of an image.
-pub fn manifest(facts: &Facts<'_>, selected: Option<&(KernelVersion, Selected)>, parts: &HostParts<'_>) -> Manifest {
+pub fn manifest(facts: &Facts<'_>, selected: Option<&(KernelVersion, Selected)>, parts: &Trees<'_>) -> Manifest {
     let profile = facts.request.profile;
     let mut features: Vec<String> = profile.with.iter().map(|item| item.text.clone()).collect();
     features.sort();
@@ -76,12 +83,15 @@ pub fn manifest(facts: &Facts<'_>, selected: Option<&(KernelVersion, Selected)>,
         repositories: facts.request.repositories.clone(),
         features,
         packages: facts.plan.packages.iter().map(package).collect(),
+        files: files(facts, parts.base),
         modules: selected.map(|(_, selected)| modules(selected)).unwrap_or_default(),
         firmware: selected.map(|(_, selected)| firmware(selected)).unwrap_or_default(),
         missing_firmware: selected.map(|(_, selected)| selected.missing_firmware.clone()).unwrap_or_default(),
+        microcode: facts.early.files.iter().map(microcode).collect(),
         rules: rules(facts),
         finalizers: finalizers(facts.applied),
         included: included(parts),
+        secrets: parts.secrets.iter().map(ToString::to_string).collect(),
         notes: notes(facts),
         dropped: dropped(facts),
     }
@@ -96,13 +106,18 @@ fn package(planned: &Planned) -> manifest::Package {
         repo: package.repo.clone(),
         sha256: package.sha256,
         reason: reason(&planned.reason),
+        by: match &planned.reason {
+            Reason::Required { by, .. } | Reason::Recommended { by, .. } => Some(by.clone()),
+            Reason::Requested(_) | Reason::LeftOver => None,
+        },
         omitted: planned.omitted,
     }
 }
 
 fn modules(selected: &Selected) -> BTreeMap<String, manifest::Module> {
     let module = |module: &crate::modules::Chosen| {
-        (module.name.clone(), manifest::Module { path: module.path.to_string(), reason: module.reason.to_string() })
+        let (path, reason) = (module.path.to_string(), module.reason.to_string());
+        (module.name.clone(), manifest::Module { path, reason, by: module.reason.by().map(str::to_owned) })
     };
     selected.modules.iter().map(module).collect()
 }
@@ -112,6 +127,10 @@ fn firmware(selected: &Selected) -> Vec<String> {
     paths.sort();
     paths.dedup();
     paths
+}
+
+fn microcode(used: &crate::microcode::Used) -> manifest::Microcode {
+    manifest::Microcode { path: used.path.to_string(), sha256: used.sha256 }
 }
 
 fn rules(facts: &Facts<'_>) -> Vec<manifest::Rule> {
@@ -137,14 +156,36 @@ fn finalizers(applied: &Applied) -> Vec<manifest::Finalizer> {
     applied.steps.iter().map(finalizer).collect()
 }
 
-fn included(parts: &HostParts<'_>) -> Vec<manifest::Included> {
+fn included(parts: &Trees<'_>) -> Vec<manifest::Included> {
     let files = parts.whole.iter().filter(|(_, entry)| !matches!(entry.kind, crate::tree::Kind::Dir));
     let include = |(path, entry): (&crate::tree::TreePath, &crate::tree::Entry)| manifest::Included {
         path: path.to_string(),
-        sha256: entry.content().map(|content| Sha256::of(content.bytes())),
+        sha256: entry.content().filter(|_| !parts.secrets.contains(path)).map(|content| Sha256::of(content.bytes())),
         setting: parts.settings.get(path).is_some_and(|setting| setting == entry),
     };
     files.map(include).collect()
+}
+
+fn files(facts: &Facts<'_>, base: &Tree) -> BTreeMap<String, manifest::File> {
+    let entries = base.iter().filter(|(_, entry)| !matches!(entry.kind, crate::tree::Kind::Dir));
+    let file = |(path, entry): (&crate::tree::TreePath, &crate::tree::Entry)| {
+        let kept = facts.pruned.kept.get(path);
+        let needed = kept.and_then(|kept| kept.needed.as_ref()).map(|needed| (needed.by.to_string(), needed.verb.to_owned()));
+        (path.to_string(), manifest::File { from: origin(facts, &entry.origin), rule: kept.and_then(|kept| kept.rule), needed })
+    };
+    entries.map(file).collect()
+}
+
+/// Returns who made an entry, as people call it.
+fn origin(facts: &Facts<'_>, origin: &Origin) -> String {
+    match origin {
+        Origin::Package(index) => {
+            facts.plan.packages.get(*index as usize).map_or("?", |planned| &planned.package.name).to_owned()
+        }
+        Origin::Kernel => "kernel".to_owned(),
+        Origin::Config(path) => path.display().to_string(),
+        Origin::Made(stage) => (*stage).to_owned(),
+    }
 }
 
 fn notes(facts: &Facts<'_>) -> Vec<String> {
@@ -156,13 +197,6 @@ fn notes(facts: &Facts<'_>) -> Vec<String> {
 }
 
 fn dropped(facts: &Facts<'_>) -> Vec<manifest::Dropped> {
-    let names: Vec<&str> = facts.plan.packages.iter().map(|planned| planned.package.name.as_str()).collect();
-    let name = |origin: &Origin| match origin {
-        Origin::Package(index) => names.get(*index as usize).copied().unwrap_or("?").to_owned(),
-        Origin::Kernel => "kernel".to_owned(),
-        Origin::Config(path) => path.display().to_string(),
-        Origin::Made(stage) => (*stage).to_owned(),
-    };
     let cause = |dropped: &Dropped| match &dropped.cause {
         Cause::Rule(rule) => facts.rules.get(*rule).map(ToString::to_string).unwrap_or_default(),
         Cause::NotNeeded(rule) => {
@@ -174,7 +208,7 @@ fn dropped(facts: &Facts<'_>) -> Vec<manifest::Dropped> {
     };
     let one = |dropped: &Dropped| manifest::Dropped {
         path: dropped.path.to_string(),
-        package: name(&dropped.origin),
+        package: origin(facts, &dropped.origin),
         rule: cause(dropped),
     };
     facts.pruned.dropped.iter().map(one).collect()

@@ -5,7 +5,7 @@ use crate::base::fs::FileError;
 use crate::finalize::check::Finding;
 use crate::tree::disk::DiskError;
 use crate::tree::{BadPath, TreeError};
-use crate::{finalize, modules, pack, plan, prune, settings, unpack};
+use crate::{finalize, microcode, modules, pack, plan, prune, settings, uki, unpack};
 
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,9 @@ pub enum Error {
     /// Kernel modules.
     #[error(transparent)]
     Modules(#[from] modules::Error),
+    /// Microcode.
+    #[error(transparent)]
+    Microcode(#[from] microcode::Error),
     /// Finalizing.
     #[error(transparent)]
     Finalize(#[from] finalize::Error),
@@ -37,6 +40,19 @@ pub enum Error {
     /// Packing.
     #[error(transparent)]
     Pack(#[from] pack::Error),
+    /// Joining a unified kernel image.
+    #[error(transparent)]
+    Uki(#[from] uki::Error),
+    /// A part of a unified kernel image is not there.
+    #[error("there is no {what} for a unified kernel image: {why}")]
+    NoPart {
+        /// Which part.
+        what: &'static str,
+        /// Why not.
+        why: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// The image would not boot.
     #[error("the image would not boot: `{}`: {}{}", .findings[0].path, .findings[0].message, more(.findings.len()))]
     WouldNotBoot {
@@ -74,11 +90,13 @@ impl Error {
             Error::Plugin(err) => err,
             Error::Prune(err) => err,
             Error::Modules(err) => err,
+            Error::Microcode(err) => err,
             Error::Finalize(err) => err,
             Error::Settings(err) => err,
             Error::Pack(err) => err,
+            Error::Uki(err) => err,
             Error::File(err) => err,
-            Error::WouldNotBoot { .. } | Error::Tree(_) | Error::Path(_) | Error::Disk(_) => return None,
+            Error::WouldNotBoot { .. } | Error::NoPart { .. } | Error::Tree(_) | Error::Path(_) | Error::Disk(_) => return None,
         })
     }
 }
@@ -87,7 +105,7 @@ impl Diagnostic for Error {
     fn kind(&self) -> ErrorKind {
         match (self.inner(), self) {
             (Some(inner), _) => inner.kind(),
-            (None, Error::WouldNotBoot { .. }) => ErrorKind::Host,
+            (None, Error::WouldNotBoot { .. } | Error::NoPart { .. }) => ErrorKind::Host,
             (None, Error::Disk(_)) => ErrorKind::Unavailable,
             (None, _) => ErrorKind::Config,
         }
@@ -102,6 +120,7 @@ impl Diagnostic for Error {
             Error::WouldNotBoot { .. } => {
                 vec!["look at the tree with `--stop-after modules --root DIR`, and at what drop-ins remove with `mkinitrd-pkg profiles NAME`".to_owned()]
             }
+            Error::NoPart { hint, .. } => vec![(*hint).to_owned()],
             _ => self.inner().map(Diagnostic::hints).unwrap_or_default(),
         }
     }

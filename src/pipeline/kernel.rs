@@ -36,6 +36,19 @@ impl Kernel {
         }
     }
 
+    /// Returns the kernel's own file that belongs to a modules directory, if there is one: in it, or in the `boot` of the same root.
+    pub fn image(&self) -> Option<PathBuf> {
+        match self {
+            Kernel::Package(_) => None,
+            Kernel::Directory { directory, version } => {
+                // The directory is `ROOT/lib/modules/VERSION` or `ROOT/usr/lib/modules/VERSION`.
+                let roots = directory.ancestors().skip(3).take(2);
+                let boots = roots.map(|root| root.join("boot").join(format!("vmlinuz-{version}")));
+                std::iter::once(directory.join("vmlinuz")).chain(boots).find(|path| path.is_file())
+            }
+        }
+    }
+
     /// Tells whether firmware is to come from packages.
     pub fn wants_firmware_packages(&self) -> bool {
         self.firmware_directory().is_none()
@@ -75,7 +88,17 @@ pub fn read(tree: &mut Tree, directory: &Path, version: &str) -> Result<(), Erro
     Ok(disk::read(tree, directory, &at, false, &Origin::Kernel)?)
 }
 
-/// Reads a firmware directory.
-pub fn read_firmware(tree: &mut Tree, directory: PathBuf) -> Result<(), Error> {
-    Ok(disk::read(tree, &directory, &TreePath::literal("usr/lib/firmware"), false, &Origin::Kernel)?)
+/// Reads of a firmware directory what is below these names, as far as they are there; an empty one is all of it.
+pub fn read_firmware(tree: &mut Tree, directory: &Path, below: &[&str]) -> Result<(), Error> {
+    let base = TreePath::literal("usr/lib/firmware");
+    for name in below {
+        let (from, at) = match *name {
+            "" => (directory.to_owned(), base.clone()),
+            name => (directory.join(name), base.join(name.as_bytes())?),
+        };
+        if from.is_dir() {
+            disk::read(tree, &from, &at, false, &Origin::Kernel)?;
+        }
+    }
+    Ok(())
 }

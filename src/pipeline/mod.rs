@@ -1,32 +1,39 @@
 //! The build as a list of calls, in order. No stage knows the next; this is the one place that knows them all.
 
 mod describe;
+mod early;
 mod error;
 mod kernel;
 mod overlay;
 pub mod standing;
+mod unified;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use describe::reason;
 pub use error::Error;
 pub use kernel::Kernel;
 pub use overlay::Include;
+pub use unified::Unified;
 
 use crate::acquire::Blob;
-use crate::config::{ImageKind, Profile};
+use crate::config::{Blocked, ImageKind, Item, Profile};
 use crate::family::Family;
 use crate::finalize::{self, Applied, check};
 use crate::format::compress::{Compression, Format};
 use crate::host::facts::Facts;
 use crate::manifest::{Manifest, Repository};
+use crate::microcode::Microcode;
+use crate::modules::wishes::{Class, What, Wish};
 use crate::modules::{self, Selected};
 use crate::pack::{self, Image, Segment, SegmentName};
 use crate::package::{Catalog, Package};
 use crate::plan::{self, Part, Plan, Planned};
 use crate::prune::{self, Plugin, Pruned, Rules};
 use crate::report::{Event, Reporter, Stage};
-use crate::settings;
+use crate::settings::{self, Settings};
+use crate::store::infos::InfoStore;
 use crate::store::payload;
 use crate::store::segments::SegmentStore;
 use crate::tree::{Entry, Origin, Tree, TreePath};
@@ -40,12 +47,16 @@ pub struct Request<'a> {
     pub facts: Option<&'a Facts>,
     /// Where the modules come from; nothing for an image without any.
     pub kernel: Option<Kernel>,
+    /// What else a unified kernel image takes, if one is wanted.
+    pub unified: Option<&'a Unified>,
     /// Directories that are laid over the tree, in rising priority.
     pub overlays: &'a [PathBuf],
     /// Files and directories of the host that go into the image.
     pub includes: &'a [Include],
     /// How the base segment is compressed.
     pub compression: Compression,
+    /// The early segment is wanted as an image of its own, not in front of the others.
+    pub early_apart: bool,
     /// `SOURCE_DATE_EPOCH`; without it, the age of the newest file of the packages.
     pub epoch_s: Option<u32>,
     /// Threads; the bytes do not depend on it.
@@ -56,21 +67,42 @@ pub struct Request<'a> {
     pub verified: bool,
     /// The repositories that were read.
     pub repositories: Vec<Repository>,
+    /// The module patterns of a second image for any machine, out of the same packages.
+    pub fallback: Option<Vec<Item>>,
 }
 
 /// What a build gives.
 pub enum Outcome {
     /// The tree after the stage that was asked for.
     Tree(Tree),
-    /// The image, with its manifest.
-    Image {
-        /// The image.
-        image: Image,
-        /// The manifest as it stands beside the image, with what was left out.
-        manifest: Box<Manifest>,
-        /// The kernel version of its modules.
-        kernel: Option<String>,
-    },
+    /// The image, with all that belongs to it.
+    Image(Box<Made>),
+}
+
+/// An image and what belongs to it.
+pub struct Made {
+    /// The image.
+    pub image: Image,
+    /// The early segment, if it is wanted apart and there is one.
+    pub early: Option<Image>,
+    /// The manifest as it stands beside the image, with what was left out.
+    pub manifest: Manifest,
+    /// The kernel version of its modules.
+    pub kernel: Option<String>,
+    /// The second image, if one was asked for and the first is not for any machine already.
+    pub fallback: Option<Fallback>,
+    /// The unified kernel image around it, if one is wanted.
+    pub unified: Option<Vec<u8>>,
+    /// The configuration accepts secrets where others can read them.
+    pub may_be_exposed: bool,
+}
+
+/// A second image, with modules for any machine.
+pub struct Fallback {
+    /// The image. It shares the base segment with the first.
+    pub image: Image,
+    /// Its manifest as it stands beside the image.
+    pub manifest: Manifest,
 }
 
 /// What a build keeps between runs.
@@ -80,6 +112,8 @@ pub struct Stores<'a> {
     pub payloads: Option<&'a payload::Store>,
     /// Packed segments.
     pub segments: Option<&'a SegmentStore>,
+    /// What kernel modules say of themselves.
+    pub infos: Option<&'a InfoStore>,
 }
 
 /// What is to be planned.
@@ -87,8 +121,12 @@ pub struct Stores<'a> {
 pub struct Planning<'a> {
     /// The merged configuration.
     pub profile: &'a Profile,
+    /// The machine that the image is for; nothing for a generic one.
+    pub facts: Option<&'a Facts>,
     /// Where the modules come from; nothing for a plan without any.
     pub kernel: Option<&'a Kernel>,
+    /// What else a unified kernel image takes, if one is wanted.
+    pub unified: Option<&'a Unified>,
     /// Take what packages recommend, too.
     pub recommends: bool,
 }
@@ -96,8 +134,10 @@ pub struct Planning<'a> {
 /// Plans the packages of an image.
 pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Plan, Error> {
     reporter.event(&Event::Begin { stage: Stage::Plan });
-    let Planning { profile, kernel, recommends } = *wanted;
-    let blocked = profile.block.iter().map(|blocked| plan::Blocked {
+    let Planning { profile, kernel, unified, recommends, .. } = *wanted;
+    // What is omitted enters no image, whatever blocks it: a package of a script that asks for it may stay in the plan.
+    let is_omitted = |blocked: &&Blocked| profile.omit.iter().any(|omit| omit.text == blocked.name.text);
+    let blocked = profile.block.iter().filter(|blocked| !is_omitted(blocked)).map(|blocked| plan::Blocked {
         name: blocked.name.text.clone(),
         why: blocked.why.clone(),
         source: blocked.name.source.clone(),
@@ -110,13 +150,19 @@ pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporte
     };
     let mut plan = plan::plan(&request, catalog, reporter)?;
     if let Some(Kernel::Package(name)) = kernel {
-        plan.packages.extend(plan::parts(Part::Kernel, name, &profile.kernel_follow, catalog)?);
+        let mut follow = profile.kernel_follow.clone();
+        follow.extend(unified.map(|unified| unified.follow(profile)).unwrap_or_default());
+        plan.packages.extend(plan::parts(Part::Kernel, name, &follow, catalog)?);
+    }
+    if let Some(unified) = unified {
+        plan.packages.extend(unified.packages(profile, catalog)?);
     }
     if kernel.is_some_and(Kernel::wants_firmware_packages) {
         for name in &profile.firmware_packages {
             plan.packages.extend(plan::parts(Part::Firmware, name, &[], catalog)?);
         }
     }
+    plan.packages.extend(early::plan(wanted, catalog, reporter)?);
     reporter.event(&Event::End { stage: Stage::Plan, figures: &describe::plan_figures(&plan) });
     Ok(plan)
 }
@@ -156,7 +202,10 @@ pub fn build(
         return Ok(Outcome::Tree(base.tree));
     }
 
-    let selected = select_modules(request, &files, family, &layout, stores, reporter)?;
+    let (selected, spare) = match select_modules(request, &files, family, &layout, stores, reporter)? {
+        None => (None, None),
+        Some((version, selected, spare)) => (Some((version.clone(), selected)), spare.map(|spare| (version, spare))),
+    };
     if stops(Stage::Modules) {
         return Ok(Outcome::Tree(join(base.tree, selected.map(|(_, selected)| selected.tree).unwrap_or_default())?));
     }
@@ -164,29 +213,74 @@ pub fn build(
     let epoch_s = request.epoch_s.unwrap_or_else(|| newest(&base.tree));
     let applied = finalize_tree(request, &mut base.tree, &pruned, epoch_s, reporter)?;
     let settings = settings_of(request.profile, request.facts, reporter)?;
-    let host = join(settings.clone(), overlay::lay(request.overlays, request.includes)?)?;
+    let (host, secrets) = host_segment(request, &settings)?;
     let kernel = selected.as_ref().map(|(version, _)| version.to_string());
-    let modules = selected.as_ref().map(|(_, selected)| selected.tree.clone()).unwrap_or_default();
-    let whole = join(join(base.tree.clone(), modules)?, host.clone())?;
-    check_boot(request.profile, &whole, kernel.as_deref(), reporter)?;
+    let whole = |selected: Option<&Chosen>| {
+        let modules = selected.map(|(_, selected)| selected.tree.clone()).unwrap_or_default();
+        join(join(base.tree.clone(), modules)?, host.clone())
+    };
+    let tree = whole(selected.as_ref())?;
+    check_boot(request.profile, &tree, kernel.as_deref(), reporter)?;
     if stops(Stage::Finalize) {
-        return Ok(Outcome::Tree(whole));
+        return Ok(Outcome::Tree(tree));
+    }
+    drop(tree);
+    if spare.is_some() {
+        check_boot(request.profile, &whole(spare.as_ref())?, kernel.as_deref(), reporter)?;
     }
 
-    let facts = describe::Facts { request, plan, unpacked: &base, rules: &rules, pruned: &pruned, applied: &applied };
-    let parts = describe::HostParts { settings: &settings, whole: &host };
+    let early = early::make(request, &files, family, &layout, stores, reporter)?;
+    let facts =
+        describe::Facts { request, plan, unpacked: &base, rules: &rules, pruned: &pruned, applied: &applied, early: &early };
+    let parts = describe::Trees { base: &base.tree, settings: &settings.tree, whole: &host, secrets: &secrets };
     let manifest = describe::manifest(&facts, selected.as_ref(), &parts);
-    let image = pack_image(request, base.tree, selected, host, &manifest, epoch_s, stores, reporter)?;
-    Ok(Outcome::Image { image, manifest: Box::new(manifest), kernel })
+    let manifest_of_spare = spare.as_ref().map(|spare| describe::manifest(&facts, Some(spare), &parts));
+    let options = pack::Options { epoch_s, threads: request.threads, store: stores.segments, ..pack::Options::default() };
+    let version = selected.as_ref().map(|(version, _)| version.clone());
+    let os_release = base.tree.read(&TreePath::literal("usr/lib/os-release")).cloned();
+    let (image, apart) = pack_image(request, &early, base.tree.clone(), selected, host.clone(), &manifest, &options, reporter)?;
+    let options = pack::Options { twin: Some(&image), ..options };
+    let fallback = match manifest_of_spare {
+        Some(manifest) => {
+            let (image, _) = pack_image(request, &early, base.tree, spare, host, &manifest, &options, reporter)?;
+            Some(Fallback { image, manifest })
+        }
+        None => None,
+    };
+    let unified = match request.unified {
+        Some(unified) => {
+            let ready = unified::Ready { request, files: &files, family, layout: &layout, stores, version, os_release };
+            Some(ready.unify(unified, &image, reporter)?)
+        }
+        None => None,
+    };
+    let may_be_exposed = request.profile.exposed_secrets.as_ref().is_some_and(|item| item.text == "allow");
+    Ok(Outcome::Image(Box::new(Made { image, early: apart, manifest, kernel, fallback, unified, may_be_exposed })))
 }
 
 /// Returns the machine's own configuration, for an image that holds one.
-fn settings_of(profile: &Profile, facts: Option<&Facts>, reporter: &dyn Reporter) -> Result<Tree, Error> {
+fn settings_of(profile: &Profile, facts: Option<&Facts>, reporter: &dyn Reporter) -> Result<Settings, Error> {
     match facts.filter(|_| profile.kind.is_of_a_host()) {
         Some(facts) => Ok(settings::settings(profile, facts, reporter)?),
-        None => Ok(Tree::new()),
+        None => Ok(Settings::default()),
     }
 }
+
+/// Returns what comes from the machine and from the user, who has the last word, and which paths of it are secrets.
+fn host_segment(request: &Request<'_>, settings: &Settings) -> Result<(Tree, BTreeSet<TreePath>), Error> {
+    let added = overlay::lay(request.overlays, request.includes)?;
+    let mut secrets = settings.secrets.clone();
+    // What others may not read on this host is not for them in the image either.
+    let private = |entry: &Entry| entry.content().is_some() && entry.meta.mode & 0o004 == 0;
+    secrets.extend(added.iter().filter(|(_, entry)| private(entry)).map(|(path, _)| path.clone()));
+    if request.profile.emergency.as_ref().is_some_and(|item| item.text.starts_with("password:")) {
+        secrets.insert(TreePath::literal("etc/shadow"));
+    }
+    Ok((join(settings.tree.clone(), added)?, secrets))
+}
+
+/// A kernel's version and what was chosen of it.
+type Chosen = (modules::KernelVersion, Selected);
 
 /// Tells whether a package is on the list itself, so that leaving it out would contradict whoever put it there.
 fn is_asked_for(profile: &Profile, name: &str) -> bool {
@@ -253,7 +347,7 @@ fn opener<'a>(blob: &'a Blob) -> Box<unpack::Open<'a>> {
     Box::new(|| Ok(Box::new(blob.open())))
 }
 
-/// Chooses modules and firmware.
+/// Chooses modules and firmware, for the fallback too if there is to be one.
 fn select_modules(
     request: &Request<'_>,
     files: &Files<'_>,
@@ -261,7 +355,7 @@ fn select_modules(
     layout: &Layout,
     stores: Stores<'_>,
     reporter: &dyn Reporter,
-) -> Result<Option<(modules::KernelVersion, Selected)>, Error> {
+) -> Result<Option<(modules::KernelVersion, Selected, Option<Selected>)>, Error> {
     let Some(source) = &request.kernel else { return Ok(None) };
     reporter.event(&Event::Begin { stage: Stage::Modules });
     let named = match source {
@@ -277,7 +371,7 @@ fn select_modules(
         Kernel::Directory { directory, version } => kernel::read(&mut tree, directory, version)?,
     }
     match source.firmware_directory() {
-        Some(directory) => kernel::read_firmware(&mut firmware, directory)?,
+        Some(directory) => kernel::read_firmware(&mut firmware, &directory, &[""])?,
         None => {
             let kept = |path: &TreePath, _: &str| kernel::is_firmware(path);
             firmware = files.unpack(Part::Firmware, &kept, family, layout, stores, request.threads, &crate::report::Silent)?.tree;
@@ -290,12 +384,37 @@ fn select_modules(
     if request.stop_after.is_none() {
         pack::check_kernel(kernel::config(&tree, source, &version).as_deref(), request.compression.format)?;
     }
-    let options = modules::Options { arch: Some(&request.profile.arch), ..modules::Options::default() };
-    let wishes = request.facts.filter(|_| request.profile.kind == ImageKind::Host).map(modules::wishes::of).unwrap_or_default();
-    let wanted = modules::Wanted { patterns: &request.profile.modules, wishes: &wishes };
-    let selected = modules::modules(&tree, &firmware, &version, &wanted, &options, request.threads, reporter)?;
+    let options = modules::Options { arch: Some(&request.profile.arch), infos: stores.infos, ..modules::Options::default() };
+    let choose = |patterns: &[Item], kind: ImageKind, reporter: &dyn Reporter| {
+        let mut wishes = match (request.facts, kind) {
+            (None, _) | (_, ImageKind::Generic) => Vec::new(),
+            (Some(facts), ImageKind::Host) => modules::wishes::of(facts, version.as_str()),
+            (Some(facts), ImageKind::Full) => modules::wishes::of_volumes(facts, version.as_str()),
+        };
+        wishes.extend(request.facts.map(named_modules).unwrap_or_default());
+        let network = request.facts.is_some_and(modules::wishes::needs_network);
+        let wanted = modules::Wanted { patterns, wishes: &wishes, network };
+        modules::modules(&tree, &firmware, &version, &wanted, &options, request.threads, reporter)
+    };
+    let selected = choose(&request.profile.modules, request.profile.kind, reporter)?;
     reporter.event(&Event::End { stage: Stage::Modules, figures: &selected.figures() });
-    Ok(Some((version, selected)))
+    let spare = match &request.fallback {
+        Some(patterns) => {
+            reporter.event(&Event::Begin { stage: Stage::Modules });
+            // What it has more than the first image is the generic set, whose gaps are known.
+            let spare = choose(patterns, ImageKind::Full, &crate::report::Silent)?;
+            reporter.event(&Event::End { stage: Stage::Modules, figures: &format!("fallback: {}", spare.figures()) });
+            Some(spare)
+        }
+        None => None,
+    };
+    Ok(Some((version, selected, spare)))
+}
+
+/// What the machine's configuration names, which the image holds whatever its kind.
+fn named_modules(facts: &Facts) -> Vec<Wish> {
+    let wish = |(name, reason)| Wish { class: Class::Configured, what: What::Name(name), reason, vital: false };
+    settings::module_names(facts).into_iter().map(wish).collect()
 }
 
 fn finalize_tree(
@@ -308,6 +427,7 @@ fn finalize_tree(
     let profile = request.profile;
     let options = finalize::Options {
         users: profile.users.clone(),
+        enable: profile.enable.clone(),
         masks: profile.masks.clone(),
         emergency: emergency(profile)?,
         locale: None,
@@ -344,14 +464,14 @@ fn check_boot(profile: &Profile, tree: &Tree, kernel: Option<&str>, reporter: &d
 #[allow(clippy::too_many_arguments, reason = "what packing needs is the pipeline's to know")]
 fn pack_image(
     request: &Request<'_>,
+    early: &Microcode,
     base: Tree,
-    selected: Option<(modules::KernelVersion, Selected)>,
+    selected: Option<Chosen>,
     mut host: Tree,
     manifest: &Manifest,
-    epoch_s: u32,
-    stores: Stores<'_>,
+    options: &pack::Options<'_>,
     reporter: &dyn Reporter,
-) -> Result<Image, Error> {
+) -> Result<(Image, Option<Image>), Error> {
     let path = TreePath::literal(crate::image::MANIFEST_PATH);
     let in_image = Manifest { dropped: Vec::new(), ..manifest.clone() };
     host.put(&path, Entry::file(in_image.to_json(), Origin::Made("manifest")))?;
@@ -364,8 +484,14 @@ fn pack_image(
         segments.push(Segment { name: SegmentName::Modules, tree: selected.tree, compression });
     }
     segments.push(Segment { name: SegmentName::Host, tree: host, compression: request.compression });
-    let options = pack::Options { epoch_s, threads: request.threads, store: stores.segments, size_bytes_max: None };
-    Ok(pack::pack(segments, &options, reporter)?)
+    let early = Segment { name: SegmentName::Early, tree: early.tree.clone(), compression: none };
+    if !request.early_apart {
+        segments.push(early);
+        return Ok((pack::pack(segments, options, reporter)?, None));
+    }
+    let image = pack::pack(segments, options, reporter)?;
+    let early = (!early.tree.is_empty()).then(|| pack::pack(vec![early], options, reporter)).transpose()?;
+    Ok((image, early))
 }
 
 /// The newest file of the packages: the age of the content, whenever it is packed.

@@ -13,6 +13,7 @@ use crate::family::Family;
 use crate::finalize::check::{self, Finding, Severity};
 use crate::host::facts::Facts;
 use crate::manifest::{self, Manifest};
+use crate::modules::KernelVersion;
 use crate::report::Reporter;
 use crate::tree::{Entry, Kind, Tree, TreePath};
 
@@ -134,7 +135,7 @@ fn packages(manifest: &Manifest, now: &Now<'_>) -> Vec<Stale> {
 
 /// Compares what the machine's configuration and the overlays would put into the image with what is there.
 fn files(image: &Tree, manifest: &Manifest, now: &Now<'_>, reporter: &dyn Reporter) -> Result<Vec<Stale>, Error> {
-    let settings = settings_of(now.profile, now.facts, reporter)?;
+    let settings = settings_of(now.profile, now.facts, reporter)?.tree;
     let mut reasons = Vec::new();
     let gone = manifest.included.iter().filter(|file| file.setting);
     for path in gone.filter_map(|file| TreePath::parse(file.path.as_bytes()).ok()) {
@@ -197,4 +198,17 @@ pub fn lacking_features(manifest: &Manifest, profile: &Profile) -> Vec<Finding> 
         message: format!("this machine needs the feature `{}` ({}), and the image was made without it", item.text, item.source),
     };
     lacking.map(finding).collect()
+}
+
+/// Returns what the volumes of the machine ask of the kernel and the image's modules do not answer.
+pub fn lacking_modules(image: &Tree, facts: &Facts, kernel: &str, threads: usize) -> Result<Vec<Finding>, Error> {
+    let kver = KernelVersion::parse(kernel)?;
+    let path = TreePath::literal("usr/lib/modules").join(kernel.as_bytes())?;
+    let lacking = crate::modules::lacking(image, &kver, facts, threads)?;
+    let finding = |wish: crate::modules::wishes::Wish| Finding {
+        severity: Severity::Error,
+        path: path.clone(),
+        message: format!("{} needs the module `{}`, which the image lacks", wish.reason, wish.what.as_str()),
+    };
+    Ok(lacking.into_iter().map(finding).collect())
 }

@@ -77,6 +77,10 @@ pub enum Part {
     Kernel,
     /// Firmware that modules ask for.
     Firmware,
+    /// The UEFI stub of a unified kernel image.
+    Stub,
+    /// Microcode of processors.
+    Microcode,
 }
 
 /// Why a package is in a plan: who asked for it first.

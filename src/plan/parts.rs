@@ -10,10 +10,17 @@ use crate::config::Item;
 use crate::package::Catalog;
 
 /// Returns the package that `item` names, and those of its dependencies whose names match a glob of `follow`, and theirs: a
-/// metapackage leads to the package that has the files.
+/// metapackage leads to the package that has the files. `NAME ?` gives nothing if the repositories lack it.
 pub fn parts(part: Part, item: &Item, follow: &[Item], catalog: &dyn Catalog) -> Result<Vec<Planned>, Error> {
     let request = Request::default();
-    let first = find(&request, catalog, item, item.text.trim())?;
+    let (name, is_optional) = match item.text.trim().strip_suffix('?') {
+        Some(name) => (name.trim(), true),
+        None => (item.text.trim(), false),
+    };
+    let first = match find(&request, catalog, item, name) {
+        Err(Error::Unknown { .. }) if is_optional => return Ok(Vec::new()),
+        found => found?,
+    };
     let mut queue = VecDeque::from([(first, Reason::Requested(item.clone()))]);
     let mut seen = BTreeSet::from([first]);
     let mut parts = Vec::new();

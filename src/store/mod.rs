@@ -5,6 +5,7 @@
 //! state/SHA256     what was last seen of a repository, named by the digest of its address and suite
 //! payloads/        unpacked packages (the unpack stage)
 //! segments/        packed segments (the pack stage)
+//! modules/         what kernel modules say of themselves (the modules stage)
 //! ```
 //!
 //! A name proves nothing: what is read from `files` is hashed each time, and used through the very descriptor that was
@@ -12,6 +13,7 @@
 //! store the same bytes. Without a usable directory the store works in memory-backed temporary files and forgets.
 
 pub mod fetch;
+pub mod infos;
 pub mod keyring;
 pub mod payload;
 pub mod segments;
@@ -39,7 +41,7 @@ const FILES: &str = "files";
 /// Subdirectory of what is remembered.
 const STATE: &str = "state";
 /// Subdirectories of what is computed from files and can be computed again.
-const DERIVED: [&str; 2] = ["payloads", "segments"];
+const DERIVED: [&str; 3] = ["payloads", "segments", "modules"];
 
 /// The cache directory, if there is one.
 #[derive(Debug)]

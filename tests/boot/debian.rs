@@ -33,6 +33,11 @@ impl Debian {
         Ok(Debian { mirror: mirror.trim_end_matches('/').to_owned(), cache: cache.to_owned() })
     }
 
+    /// Returns the mirror's address.
+    pub fn mirror(&self) -> &str {
+        &self.mirror
+    }
+
     /// Returns the root file system of a release as a tar archive, made of real packages and cached.
     ///
     /// A foreign architecture cannot run maintainer scripts here, so its packages are only unpacked; `finish` in

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::command::{as_root, at, run, tool};
 use crate::esp;
 use crate::lvm;
+use crate::md;
 use crate::root::FINISH;
 
 /// What lies between the disk and the root file system.
@@ -22,6 +23,8 @@ pub enum Disk {
     Lvm,
     /// `vg0/root` in LUKS2.
     LvmInLuks,
+    /// ext4 on a mirror of two disks.
+    Md,
 }
 
 /// The UUID of the LUKS header, for `rd.luks.name=`.
@@ -43,6 +46,7 @@ impl Disk {
             Disk::Luks => "luks2",
             Disk::Lvm => "lvm",
             Disk::LvmInLuks => "lvm-in-luks2",
+            Disk::Md => "md-raid1",
         }
     }
 }
@@ -54,6 +58,12 @@ pub fn make(kind: Disk, tar: &Path, overlay: &Path, out: &Path) -> Result<(), St
         Disk::Luks => {
             file_system(kind, tar, overlay, out)?;
             encrypt(out)
+        }
+        Disk::Md => {
+            let inner = out.with_extension("fs");
+            file_system(kind, tar, overlay, &inner)?;
+            md::mirror(&inner, out)?;
+            fs::remove_file(&inner).map_err(at(&inner))
         }
         Disk::Lvm | Disk::LvmInLuks => {
             let inner = out.with_extension("fs");

@@ -10,15 +10,24 @@ use crate::scenarios::{Change, Firmware, Scenario};
 /// What the program says of a release file whose `Valid-Until` has passed.
 const LAGS: &str = "expired on";
 
+/// Stands in the arguments of a scenario for the mirror's repository with this component.
+pub const NON_FREE_FIRMWARE: &str = "@non-free-firmware";
+
 /// Returns the image for a scenario, built by our own program, or the one that `MKINITRD_BOOT_IMAGE` names.
-pub fn build(scenario: &Scenario, dir: &Path) -> Result<PathBuf, String> {
+pub fn build(scenario: &Scenario, mirror: &str, dir: &Path) -> Result<PathBuf, String> {
     if let Some(path) = given("MKINITRD_BOOT_IMAGE")? {
         return Ok(path);
     }
     let out = dir.join(format!("{}.img", recipe(scenario)));
     let mut command = tool(env!("CARGO_BIN_EXE_mkinitrd-pkg"));
     command.args(["build", "--distro", "debian", "--release", scenario.release, "--arch", scenario.arch]);
-    command.args(scenario.build).arg("-o").arg(&out);
+    for word in scenario.build {
+        match *word {
+            NON_FREE_FIRMWARE => command.arg("--repo").arg(format!("{mirror} {} main non-free-firmware", scenario.release)),
+            word => command.arg(word),
+        };
+    }
+    command.arg("-o").arg(&out);
     if scenario.firmware != Firmware::None {
         command.args(["--format", "uki", "--cmdline", &format!("console=ttyS0 panic=-1 oops=panic {}", scenario.append)]);
     }
@@ -61,7 +70,7 @@ fn expiry(message: &str) -> Option<String> {
 
 /// Returns a name that two scenarios share if they boot the same image.
 pub fn recipe(scenario: &Scenario) -> String {
-    let words = scenario.build.join("").replace("--", "-").replace(':', "");
+    let words = scenario.build.join("").replace("--", "-").replace(':', "").replace('/', "-");
     let form = match (scenario.firmware, scenario.signed) {
         (Firmware::None, _) => String::new(),
         // The command line is part of the image.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
@@ -9,6 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::command::{at, explain, tool};
+use crate::md;
+use crate::scenarios::Bus;
 
 /// What a machine is made of.
 pub struct Machine<'a> {
@@ -18,8 +21,12 @@ pub struct Machine<'a> {
     pub start: Start<'a>,
     /// The disk, which is never written to.
     pub disk: &'a Path,
+    /// How it is connected.
+    pub bus: Bus,
     /// System credentials.
     pub credentials: &'a [(&'a str, &'a str)],
+    /// Keys that are pressed when a passphrase is asked for.
+    pub keys: &'a [&'a str],
 }
 
 /// What a machine starts.
@@ -88,17 +95,35 @@ const HOPELESS: &[&str] = &[
 /// How long the console may go on once all is decided, so that the log has the whole story.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// How systemd asks for a passphrase.
+const PROMPT: &str = "Please enter passphrase";
+/// From one key to the next: an emulated keyboard forgets what comes faster than a busy host lets it look.
+const KEY_PAUSE: Duration = Duration::from_millis(400);
+
+/// Presses keys by the emulator's monitor.
+fn press(keys: &[&str], monitor: &Path) -> Result<(), String> {
+    // The prompt is on all consoles, but not in the same moment.
+    std::thread::sleep(GRACE);
+    let mut stream = UnixStream::connect(monitor).map_err(at(monitor))?;
+    for key in keys {
+        writeln!(stream, "sendkey {key}").map_err(at(monitor))?;
+        std::thread::sleep(KEY_PAUSE);
+    }
+    Ok(())
+}
+
 impl Machine<'_> {
-    fn arguments(&self, variables: &Path) -> (&'static str, Vec<String>) {
+    fn arguments(&self, variables: &Path, monitor: &Path) -> (&'static str, Vec<String>) {
         let (program, machine, console) = match (self.arch, self.start) {
             ("arm64", _) => ("qemu-system-aarch64", ["-machine", "virt", "-cpu", "cortex-a72"], "ttyAMA0"),
             (_, Start::Kernel { .. }) => ("qemu-system-x86_64", ["-machine", "pc", "-cpu", "max"], "ttyS0"),
             (_, Start::Uefi { .. }) => ("qemu-system-x86_64", ["-machine", "q35,smm=on", "-cpu", "max"], "ttyS0"),
         };
         let mut args: Vec<String> = machine.map(str::to_owned).to_vec();
-        let fixed =
-            "-accel tcg -m 2048 -smp 2 -nodefaults -display none -monitor none -serial stdio -device virtio-rng-pci -no-reboot";
+        let fixed = "-accel tcg -m 2048 -smp 2 -nodefaults -display none -serial stdio -device virtio-rng-pci -no-reboot";
         args.extend(fixed.split(' ').map(str::to_owned));
+        let socket = || format!("unix:{},server=on,wait=off", monitor.display());
+        args.extend(["-monitor".into(), if self.keys.is_empty() { "none".into() } else { socket() }]);
         match self.start {
             Start::Kernel { kernel, initrd, append } => {
                 args.extend(["-kernel".into(), kernel.display().to_string()]);
@@ -113,7 +138,18 @@ impl Machine<'_> {
                 args.extend(["-global".into(), "driver=cfi.pflash01,property=secure,value=on".into()]);
             }
         }
-        args.extend(["-drive".into(), format!("file={},format=raw,if=virtio,snapshot=on", self.disk.display())]);
+        let drive = format!("file={},format=raw,snapshot=on", self.disk.display());
+        match self.bus {
+            Bus::Virtio => args.extend(["-drive".into(), format!("{drive},if=virtio")]),
+            Bus::VirtioScsi => {
+                args.extend(["-device".into(), "virtio-scsi-pci".into(), "-drive".into(), format!("{drive},if=none,id=disk")]);
+                args.extend(["-device".into(), "scsi-hd,drive=disk".into()]);
+            }
+        }
+        let second = md::second(self.disk);
+        if second.exists() {
+            args.extend(["-drive".into(), format!("file={},format=raw,if=virtio,snapshot=on", second.display())]);
+        }
         for (name, value) in self.credentials {
             args.extend(["-smbios".into(), format!("type=11,value=io.systemd.credential:{name}={value}")]);
         }
@@ -133,18 +169,23 @@ impl Machine<'_> {
 
     /// Runs it with its console in `log`, until `decided` says so of the console, or for `limit` at most.
     pub fn run(&self, log: &Path, limit: Duration, decided: impl Fn(&str) -> bool) -> Result<Run, String> {
-        let variables = log.with_extension("vars");
+        let (variables, monitor) = (log.with_extension("vars"), log.with_extension("monitor"));
         self.reset_variables(&variables)?;
-        let (program, args) = self.arguments(&variables);
+        let (program, args) = self.arguments(&variables, &monitor);
         let started = Instant::now();
         let mut command = tool(program);
         command.args(&args).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut guest = Guest::start(command.spawn().map_err(|error| explain(program, &error))?, log)?;
+        let mut typed = false;
         let mut decided_at: Option<(Instant, End)> = None;
         let end = loop {
             std::thread::sleep(Duration::from_millis(200));
             let off = guest.is_off();
             let console = guest.console();
+            if !typed && !self.keys.is_empty() && console.contains(PROMPT) {
+                press(self.keys, &monitor)?;
+                typed = true;
+            }
             if decided_at.is_none() {
                 let hopeless = || HOPELESS.iter().find(|text| console.contains(**text)).map(|text| End::Hopeless(text));
                 let end = if decided(&console) { Some(End::Decided) } else { hopeless() };

@@ -18,6 +18,7 @@ mod live;
 mod live_root;
 mod lvm;
 mod machine;
+mod md;
 mod prepare;
 mod report;
 mod root;

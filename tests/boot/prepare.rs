@@ -83,8 +83,8 @@ impl Workshop {
     }
 
     fn image(&mut self, scenario: &Scenario) -> Result<PathBuf, String> {
-        let dir = &self.dir;
-        self.images.entry(image::recipe(scenario)).or_insert_with(|| image::build(scenario, dir)).clone()
+        let (dir, mirror) = (&self.dir, self.debian.mirror());
+        self.images.entry(image::recipe(scenario)).or_insert_with(|| image::build(scenario, mirror, dir)).clone()
     }
 
     fn kernel(&mut self, scenario: &Scenario, image: &Path) -> Result<PathBuf, String> {

@@ -13,7 +13,7 @@ const EVIDENCE: &str = r#"#!/bin/sh
 exec >/dev/console 2>&1
 export LC_ALL=C.UTF-8 SYSTEMD_COLORS=0 SYSTEMD_PAGER=
 dmesg -n 1
-kill -s RTMIN+21 1
+kill -55 1 # SIGRTMIN+21, whose name dash does not know
 say() { printf '%s %s\n' '@NONCE@' "$*"; }
 show() { systemctl show -p "$1" --value; }
 # The fifth byte of the variable is its value, behind four of attributes; the runtime's own word, not the kernel's reading of it.
@@ -25,7 +25,11 @@ firmware() {
     *) echo uefi with an unreadable variable SecureBoot ;;
     esac
 }
-journal() { journalctl -q --no-pager -o short-monotonic -D /run/log/journal "$@" "_BOOT_ID=$boot"; }
+# A root that systemd finds by its partition is writable, and gets the journal.
+logs=/run/log/journal
+set -- /var/log/journal/*/*.journal
+[ ! -e "$1" ] || logs=/var/log/journal
+journal() { journalctl -q --no-pager -o short-monotonic -D $logs "$@" "_BOOT_ID=$boot"; }
 boot=$(tr -d - </proc/sys/kernel/random/boot_id)
 echo
 say begin

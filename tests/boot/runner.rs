@@ -117,7 +117,14 @@ fn boot_once(scenario: &Scenario, parts: &Parts, log: &Path, limit: Duration) ->
         Some(kernel) => Start::Kernel { kernel, initrd: &parts.image, append: scenario.append },
         None => Start::Uefi { secure_boot: scenario.firmware == Firmware::SecureBoot },
     };
-    let machine = Machine { arch: scenario.arch, start, disk: &parts.disk, credentials: scenario.credentials };
+    let machine = Machine {
+        arch: scenario.arch,
+        start,
+        disk: &parts.disk,
+        bus: scenario.bus,
+        credentials: scenario.credentials,
+        keys: scenario.keys,
+    };
     let expect: Expect = scenario.expect;
     machine.run(log, limit, |console| evidence::is_decided(console, &parts.nonce, expect))
 }

@@ -28,6 +28,15 @@ pub enum Expect {
     },
 }
 
+/// How a machine has its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bus {
+    /// virtio-blk, `/dev/vda`.
+    Virtio,
+    /// virtio-scsi, `/dev/sda`.
+    VirtioScsi,
+}
+
 /// What is done to the image before it is booted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -76,6 +85,8 @@ pub struct Scenario {
     pub arch: &'static str,
     /// The disk that it boots from.
     pub disk: Disk,
+    /// How the machine has that disk.
+    pub bus: Bus,
     /// Arguments of `mkinitrd-pkg build` beside distribution, release, architecture and output.
     pub build: &'static [&'static str],
     /// What is done to the image.
@@ -88,6 +99,8 @@ pub struct Scenario {
     pub append: &'static str,
     /// Credentials, passed by SMBIOS.
     pub credentials: &'static [(&'static str, &'static str)],
+    /// Keys that are pressed on the machine's keyboard when a passphrase is asked for, by QEMU's names.
+    pub keys: &'static [&'static str],
     /// What has to come of it.
     pub expect: Expect,
     /// The scenario that shows the opposite, if this one boots.
@@ -95,6 +108,12 @@ pub struct Scenario {
 }
 
 const GENERIC: &[&str] = &["--generic"];
+
+/// The machine that the emulator is.
+const FOR_VIRTIO: &[&str] = &["--host-facts", "tests/it/machines/virtio.json"];
+const WITH_MD: &[&str] = &["--generic", "--with", "md"];
+/// The component that microcode is in, of the mirror that this machine uses.
+const WITH_MICROCODE: &[&str] = &["--generic", crate::image::NON_FREE_FIRMWARE];
 
 const BY_LABEL: &str = "root=LABEL=root";
 // In one line each, as a person would type them; the UUID is `disk::LUKS_UUID`.
@@ -104,11 +123,25 @@ const LVM_IN_LUKS: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=pv 
 /// `headless` asks nobody, so that a boot that cannot succeed ends soon.
 const WRONG_KEY: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
      rd.luks.options=6d6b696e-6974-4264-8000-6c756b730001=headless=1 root=/dev/mapper/root";
+/// The root is there, and nothing that drives its disk.
+const UNREACHABLE: &str = "root=LABEL=root systemd.default_device_timeout_sec=15";
 /// Shorter than the 90 s of every day, and long enough for udev to start on a busy host.
 const NO_ROOT: &str = "root=LABEL=nonexistent systemd.default_device_timeout_sec=15";
 
 const RIGHT: &[(&str, &str)] = &[("cryptsetup.passphrase", "correct horse")];
 const WRONG: &[(&str, &str)] = &[("cryptsetup.passphrase", "battery staple")];
+
+const IN_MAPPED: &str = "root=/dev/mapper/root";
+const BY_KEY: &[&str] = &["--full", "--host-facts", "tests/boot/facts/luks-key.json", "--kernel-package", "linux-image-amd64"];
+const BY_WRONG_KEY: &[&str] =
+    &["--full", "--host-facts", "tests/boot/facts/luks-wrong-key.json", "--kernel-package", "linux-image-amd64"];
+/// The prompt is shown on both consoles; the evidence goes to the last one.
+const TYPED: &str = "console=tty0 console=ttyS0 root=/dev/mapper/root";
+const DVORAK: &[&str] = &["--full", "--host-facts", "tests/boot/facts/luks-dvorak.json", "--kernel-package", "linux-image-amd64"];
+const NO_MAP: &[&str] =
+    &["--full", "--host-facts", "tests/boot/facts/luks-dvorak-no-map.json", "--kernel-package", "linux-image-amd64"];
+/// `correct horse` on a keyboard with Dvorak's layout, by what an American keyboard has printed on these keys.
+const DVORAK_KEYS: &[&str] = &["i", "s", "o", "o", "d", "i", "k", "spc", "j", "s", "o", "semicolon", "d", "ret"];
 
 const PLAIN: Expect = Expect::Boots { source: "/dev/vda", fstype: "ext4" };
 
@@ -119,12 +152,14 @@ const BASE: Scenario = Scenario {
     release: "trixie",
     arch: "amd64",
     disk: Disk::Ext4,
+    bus: Bus::Virtio,
     build: GENERIC,
     change: Change::None,
     firmware: Firmware::None,
     signed: false,
     append: BY_LABEL,
     credentials: &[],
+    keys: &[],
     expect: PLAIN,
     twin: None,
 };
@@ -167,6 +202,13 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario { name: "bookworm-ext4", shows: "the release before", release: "bookworm", twin: Some("no-root"), ..BASE },
     Scenario { name: "sid-ext4", shows: "the release to come", release: "sid", twin: Some("no-root"), ..BASE },
+    Scenario {
+        name: "virtio-machine",
+        shows: "an image for this machine alone, out of its saved facts",
+        build: FOR_VIRTIO,
+        twin: Some("virtio-without-driver"),
+        ..BASE
+    },
     Scenario {
         name: "no-root",
         shows: "a root that does not exist",
@@ -211,11 +253,92 @@ pub const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "trixie-luks2-key",
+        shows: "LUKS2, a key file of the machine's crypttab, and nobody types",
+        tier: Tier::Slow,
+        disk: Disk::Luks,
+        build: BY_KEY,
+        append: IN_MAPPED,
+        expect: Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" },
+        twin: Some("wrong-key"),
+        ..BASE
+    },
+    Scenario {
+        name: "wrong-key",
+        shows: "LUKS2 with another key file",
+        tier: Tier::Slow,
+        disk: Disk::Luks,
+        build: BY_WRONG_KEY,
+        append: IN_MAPPED,
+        expect: Expect::Refuses { says: &["Failed to start systemd-cryptsetup"] },
+        ..BASE
+    },
+    Scenario {
+        name: "trixie-keymap",
+        shows: "LUKS2, the passphrase typed on a Dvorak keyboard",
+        tier: Tier::Slow,
+        disk: Disk::Luks,
+        build: DVORAK,
+        append: TYPED,
+        keys: DVORAK_KEYS,
+        expect: Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" },
+        twin: Some("no-keymap"),
+        ..BASE
+    },
+    Scenario {
+        name: "no-keymap",
+        shows: "the same keys without the keyboard's map",
+        tier: Tier::Slow,
+        disk: Disk::Luks,
+        build: NO_MAP,
+        append: TYPED,
+        keys: DVORAK_KEYS,
+        expect: Expect::Refuses { says: &["Failed to start systemd-cryptsetup"] },
+        ..BASE
+    },
+    Scenario {
         name: "truncated-modules",
         shows: "an image cut within its kernel modules, which the kernel takes without a word",
         tier: Tier::Slow,
         change: Change::Truncated(50),
-        append: "root=LABEL=root systemd.default_device_timeout_sec=15",
+        append: UNREACHABLE,
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        ..BASE
+    },
+    Scenario {
+        name: "virtio-without-driver",
+        shows: "the same without the driver of the root's disk",
+        tier: Tier::Slow,
+        build: &["--host-facts", "tests/it/machines/virtio.json", "--module=-virtio_blk"],
+        append: UNREACHABLE,
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        ..BASE
+    },
+    Scenario {
+        name: "virtio-full",
+        shows: "modules for any machine with the configuration of one",
+        tier: Tier::Slow,
+        build: &["--host-facts", "tests/it/machines/virtio.json", "--full"],
+        twin: Some("no-root"),
+        ..BASE
+    },
+    Scenario {
+        name: "virtio-scsi-machine",
+        shows: "an image for a machine with a SCSI disk",
+        tier: Tier::Slow,
+        bus: Bus::VirtioScsi,
+        build: &["--host-facts", "tests/it/machines/virtio-scsi.json"],
+        expect: Expect::Boots { source: "/dev/sda", fstype: "ext4" },
+        twin: Some("virtio-scsi-without-driver"),
+        ..BASE
+    },
+    Scenario {
+        name: "virtio-scsi-without-driver",
+        shows: "the same without the driver of the disk's adapter",
+        tier: Tier::Slow,
+        bus: Bus::VirtioScsi,
+        build: &["--host-facts", "tests/it/machines/virtio-scsi.json", "--module=-virtio_scsi"],
+        append: UNREACHABLE,
         expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
         ..BASE
     },
@@ -241,6 +364,32 @@ pub const SCENARIOS: &[Scenario] = &[
         firmware: Firmware::SecureBoot,
         expect: Expect::Refuses { says: &["Access Denied"] },
         ..UKI
+    },
+    Scenario {
+        name: "trixie-md",
+        shows: "a mirror of two disks",
+        tier: Tier::Slow,
+        disk: Disk::Md,
+        build: WITH_MD,
+        expect: Expect::Boots { source: "/dev/md127", fstype: "ext4" },
+        twin: Some("md-without-feature"),
+        ..BASE
+    },
+    Scenario {
+        name: "md-without-feature",
+        shows: "a mirror, and an image without the feature for it",
+        tier: Tier::Slow,
+        disk: Disk::Md,
+        append: "root=LABEL=root systemd.default_device_timeout_sec=15",
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        ..BASE
+    },
+    Scenario {
+        name: "microcode",
+        shows: "the real microcode of Intel and AMD in front",
+        tier: Tier::Slow,
+        build: WITH_MICROCODE,
+        ..BASE
     },
     compressed("compress-zstd", &["--generic", "--compress", "zstd:19"]),
     compressed("compress-xz", &["--generic", "--compress", "xz"]),

@@ -67,7 +67,7 @@ fn compare(kernel_tree: &Tree, arch: &str, patterns: &[&str]) -> Selected {
     let kver = find_kver(kernel_tree).expect("one kernel");
     let patterns: Vec<_> = patterns.iter().map(|text| mkinitrd_pkg::config::Item::from_command_line(*text)).collect();
     let patterns = if patterns.is_empty() { generic(arch) } else { patterns };
-    let options = Options { arch: Some(arch), shipped: Shipped::All };
+    let options = Options { arch: Some(arch), shipped: Shipped::All, ..Options::default() };
     let ours = modules::modules(kernel_tree, &Tree::new(), &kver, &modules::Wanted::patterns(&patterns), &options, 2, &Silent)
         .expect("the modules");
     let dir = TreePath::literal("usr/lib/modules").join(kver.as_str().as_bytes()).expect("a path");
@@ -211,7 +211,7 @@ fn e16_softdeps_weakdeps_and_device_nodes_are_followed_and_indexed_as_kmod_does(
 fn modprobe_finds_everything_in_what_is_shipped() {
     let tree = TRIXIE.tree();
     let kver = find_kver(&tree).expect("one kernel");
-    let options = Options { arch: Some("amd64"), shipped: Shipped::Needed };
+    let options = Options { arch: Some("amd64"), shipped: Shipped::Needed, ..Options::default() };
     let ours = modules::modules(&tree, &Tree::new(), &kver, &modules::Wanted::patterns(&generic("amd64")), &options, 2, &Silent)
         .expect("the modules");
     let temp = tempfile::tempdir().expect("a directory");

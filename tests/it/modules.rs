@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Mutex;
 
 use mkinitrd_pkg::base::error::{Diagnostic, ErrorKind};
-use mkinitrd_pkg::config::{self, Audience, Item, Source};
+use mkinitrd_pkg::config::{self, Audience, ImageKind, Item, Source};
 use mkinitrd_pkg::format::compress::{Format, decode};
 use mkinitrd_pkg::format::{modindex, module};
 use mkinitrd_pkg::modules::catalog::Catalog;
@@ -19,6 +19,13 @@ use crate::kernels::{BOOKWORM, Kernel, SID, TRIXIE, TRIXIE_ARM64, package_of, ru
 pub fn generic(arch: &str) -> Vec<Item> {
     let layers = config::load("debian", None, &[]).expect("the profile");
     layers.resolve("trixie", arch, &Audience::default()).expect("merges").modules
+}
+
+/// The same for an image for one machine.
+fn host(arch: &str) -> Vec<Item> {
+    let layers = config::load("debian", None, &[]).expect("the profile");
+    let audience = Audience { kind: ImageKind::Host, ..Audience::default() };
+    layers.resolve("trixie", arch, &audience).expect("merges").modules
 }
 
 /// Keeps what was reported: whether it was a warning, and the message.
@@ -89,8 +96,8 @@ fn every_pattern_of_the_generic_list_matches_and_the_set_is_small() {
     }
 }
 
-/// Words that no kernel of Debian knows, yet: other distributions build these as modules.
-const OF_OTHER_DISTRIBUTIONS: [&str; 2] = ["/drivers/gpu/drm/sysfb/", "hyperv_fb"];
+/// Words that no kernel of Debian knows, yet: other distributions build these as modules, or nobody's kernel has them in its tree.
+const OF_OTHER_DISTRIBUTIONS: [&str; 3] = ["/drivers/gpu/drm/sysfb/", "hyperv_fb", "-nvidia*"];
 
 /// Writes out the first braces of a pattern, and so on.
 fn written_out(pattern: &str) -> Vec<String> {
@@ -106,7 +113,8 @@ fn every_word_between_braces_matches_on_some_kernel() {
     for kernel in [TRIXIE, SID, BOOKWORM, TRIXIE_ARM64] {
         let tree = kernel.tree();
         let catalog = Catalog::new(&tree, &find_kver(&tree).expect("one kernel")).expect("a kernel");
-        let words = generic(kernel.arch).iter().flat_map(|item| written_out(&item.text)).collect::<Vec<_>>();
+        let lists = [generic(kernel.arch), host(kernel.arch)].concat();
+        let words = lists.iter().flat_map(|item| written_out(&item.text)).collect::<Vec<_>>();
         let source = Source { file: "distro-profiles/modules.toml".into(), line: 0 };
         let items: Vec<Item> = words.into_iter().map(|text| Item { text, source: source.clone() }).collect();
         let selection = select::select(&catalog, &items).expect("patterns");
@@ -117,7 +125,8 @@ fn every_word_between_braces_matches_on_some_kernel() {
     // What is in the list for both architectures must exist for one of them.
     let elsewhere = |arch: &str, word: &String| {
         let other = if arch == "amd64" { "arm64" } else { "amd64" };
-        generic(other).iter().any(|item| written_out(&item.text).contains(word)) && !unmatched[other].contains(word)
+        [generic(other), host(other)].concat().iter().any(|item| written_out(&item.text).contains(word))
+            && !unmatched[other].contains(word)
     };
     let nowhere: Vec<(&str, &String)> = unmatched
         .iter()

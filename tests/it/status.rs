@@ -71,7 +71,9 @@ fn with_lvm() -> Facts {
         volumes: vec![Volume {
             target: Some("/".to_owned()),
             source: "/dev/vg0/root".to_owned(),
+            name: None,
             block: Some("dm-0".to_owned()),
+            members: Vec::new(),
             fstype: "ext4".to_owned(),
             options: String::new(),
             role: Role::Root,
@@ -101,8 +103,19 @@ fn an_image_without_what_the_machine_needs_would_not_boot_it() {
     check(trixie_image(), &["--host-facts", &facts]).good();
 
     let image = dir.path().join("without.img");
-    build(&image, &["--without", "lvm"]);
+    build(&image, &["--without", "lvm", "--module=-xfs"]);
     check(&image, &["--host-facts", &facts]).bad(7, &["would not boot the machine described", "feature `lvm`"]);
+
+    let mut on_xfs = with_lvm();
+    on_xfs.blocks.retain(|block| block.kind == BlockKind::Disk);
+    on_xfs.blocks[0].fstype = Some("xfs".to_owned());
+    on_xfs.volumes[0].block = Some("vda".to_owned());
+    on_xfs.volumes[0].fstype = "xfs".to_owned();
+    let facts = dir.path().join("xfs.json");
+    fs::write(&facts, serde_json::to_string(&on_xfs).expect("JSON")).expect("writing");
+    let facts = facts.display().to_string();
+    check(trixie_image(), &["--host-facts", &facts]).bad(7, &["feature `xfs`"]);
+    check(&image, &["--host-facts", &facts]).bad(7, &["xfs of /", "which the image lacks"]);
 }
 
 #[test]

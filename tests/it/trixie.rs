@@ -114,7 +114,7 @@ pub fn run(command: &mut Command, debian_package: &str) -> String {
 }
 
 /// Returns the host's own mirror of Debian: it serves the other releases too.
-fn mirror() -> String {
+pub fn mirror() -> String {
     let uris = run(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI) $(COMPONENT)"]), "apt");
     let uri =
         uris.lines().find_map(|line| line.strip_suffix(" main").filter(|uri| uri.trim_end_matches('/').ends_with("/debian")));

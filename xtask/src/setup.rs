@@ -8,6 +8,7 @@ use crate::shell::{call, is_root, output, tool};
 const NEEDS: &[(&[&str], &str)] = &[
     (&["apt"], "packages to read, and the resolver to compare with"),
     (&["apt-utils"], "apt-ftparchive makes repositories"),
+    (&["bindfs"], "a file system that shows files to others"),
     (&["binutils"], "ar and readelf"),
     (&["bsdextrautils", "bsdmainutils"], "small tools of the file system tests"),
     (&["btrfs-progs"], "a btrfs root"),

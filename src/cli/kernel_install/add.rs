@@ -14,6 +14,7 @@ use crate::cli::args::Global;
 use crate::cli::progress::Progress;
 use crate::deliver;
 use crate::image;
+use crate::pipeline::Made;
 use crate::report::{Event, Reporter, Stage};
 
 /// The mode of what is staged; what is installed is to have it, too.
@@ -34,11 +35,20 @@ pub fn run(call: &Call, global: &Global, progress: &Progress) -> Result<(), Fail
     if call.product == Product::Uki {
         return Err(Error::NoUki(call.version.clone()).into());
     }
-    let image = initrd::make(&initrd::options(&call.version), global, progress)?;
-    room::check(call, &[image.size_bytes])?;
+    let made = initrd::make(&initrd::options(&call.version), global, progress)?;
+    room::check(call, &[made.image.size_bytes])?;
+    check_secrets(call, &made, progress)?;
+    let image = &made.image;
     let target = deliver::check_target(&call.staged(call.product.file_name()))?;
     deliver::deliver(&target, image.size_bytes, MODE, progress, |out| image.write_to(out))?;
     Ok(())
+}
+
+/// Secrets must not come to lie on a boot partition that keeps no permissions.
+fn check_secrets(call: &Call, made: &Made, progress: &Progress) -> Result<(), deliver::Error> {
+    let (Some(secret), Some(place)) = (made.manifest.secrets.first(), call.destination()) else { return Ok(()) };
+    let directory = place.ancestors().find(|path| path.is_dir()).unwrap_or(&place);
+    deliver::check_exposure(directory, &place.join(call.product.file_name()), made.may_be_exposed, secret, progress)
 }
 
 fn check_staging(call: &Call) -> Result<(), Error> {

@@ -9,12 +9,11 @@ use crate::cli::args::{Build, Global, KernelArgs};
 use crate::cli::progress::Progress;
 use crate::cli::{build, diagnose};
 use crate::modules::KernelVersion;
-use crate::pack::Image;
-use crate::pipeline::Outcome;
+use crate::pipeline::{Made, Outcome};
 use crate::report::{Event, Reporter, Stage};
 
 /// Makes it, without the network wherever what is cached or installed is enough: a transaction of packages does not wait for a mirror.
-pub fn make(options: &Build, global: &Global, progress: &Progress) -> Result<Image, Failure> {
+pub fn make(options: &Build, global: &Global, progress: &Progress) -> Result<Made, Failure> {
     let mut options = options.clone();
     options.sources.offline = true;
     match made(&options, global, progress) {
@@ -28,9 +27,9 @@ pub fn make(options: &Build, global: &Global, progress: &Progress) -> Result<Ima
     }
 }
 
-fn made(options: &Build, global: &Global, progress: &Progress) -> Result<Image, Failure> {
+fn made(options: &Build, global: &Global, progress: &Progress) -> Result<Made, Failure> {
     match build::make(options, global, progress)? {
-        Outcome::Image { image, .. } => Ok(image),
+        Outcome::Image(made) => Ok(*made),
         Outcome::Tree(_) => unreachable!("invariant: an image was asked for"),
     }
 }

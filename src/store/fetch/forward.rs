@@ -11,13 +11,15 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport};
 use ureq::{Agent, Error, Proxy, config::Config};
 
+use crate::base::base64;
+
 /// Returns an agent that sends everything to `proxy`. Only for http.
 pub fn agent(config: Config, proxy: &Proxy) -> Result<Agent, Error> {
     let address = format!("http://{}:{}/", proxy.host(), proxy.port());
     let address = address.parse::<Uri>().map_err(|_| Error::InvalidProxyUrl)?;
     let login = proxy.username().map(|user| {
         let words = format!("{user}:{}", proxy.password().unwrap_or_default());
-        format!("Proxy-Authorization: Basic {}\r\n", base64(words.as_bytes()))
+        format!("Proxy-Authorization: Basic {}\r\n", base64::encode(words.as_bytes()))
     });
     let connector = ().chain(TcpConnector::default()).chain(Forward { login: login.unwrap_or_default() });
     Ok(Agent::with_parts(config, connector, ToProxy { address, inner: DefaultResolver::default() }))
@@ -101,32 +103,5 @@ impl<In: Transport> Transport for Forwarded<In> {
 
     fn is_open(&mut self) -> bool {
         self.inner.is_open()
-    }
-}
-
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
-            text.push(if place > group.len() { '=' } else { digit as char });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_is_as_in_the_rfc() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("a:ÿ", "YTrDvw==")]
-        {
-            assert_eq!(base64(bytes.as_bytes()), text, "{bytes}");
-        }
     }
 }
