@@ -13,7 +13,7 @@ use crate::live_root::{self, LiveRoot, Setting};
 use crate::machine::{Machine, Run, Start, log_path};
 use crate::prepare::nonce;
 use crate::root;
-use crate::scenarios::{Expect, Firmware, Tier};
+use crate::scenarios::{Bus, Expect, Firmware, Tier};
 
 /// How a root's kernels are started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,10 @@ pub fn run_all(lives: &[Live], bench: &Bench<'_>) -> bool {
 fn lead(live: &Live, bench: &Bench<'_>) -> Result<(), String> {
     let home = Home::new(live, bench)?;
     home.replace_initramfs_tools()?;
+    if live.layout == Layout::Uki {
+        // ukify only recommends what makes an image start.
+        home.apt("the stub", &["install", "systemd-boot-efi"])?;
+    }
     home.apt("the kernel", &["install", "linux-image-amd64"])?;
     let first = home.kernels()?.pop().ok_or("no kernel was installed")?;
     home.boot(&first, 1)?;
@@ -222,7 +226,7 @@ impl<'a> Home<'a> {
         };
         println!("{}: the disk: {:.1} s", self.live.name, started.elapsed().as_secs_f64());
         let expect = Expect::Boots { source, fstype: "ext4" };
-        let machine = Machine { arch: "amd64", start, disk: &disk, credentials: &[] };
+        let machine = Machine { arch: "amd64", start, disk: &disk, bus: Bus::Virtio, credentials: &[], keys: &[] };
         let log = log_path(self.bench.logs, self.live.name, number);
         let run = machine.run(&log, self.bench.limit, |console| evidence::is_decided(console, &self.nonce, expect))?;
         fs::remove_file(&disk).map_err(at(&disk))?;
