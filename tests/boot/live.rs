@@ -85,6 +85,10 @@ pub fn run_all(lives: &[Live], bench: &Bench<'_>) -> bool {
 fn lead(live: &Live, bench: &Bench<'_>) -> Result<(), String> {
     let home = Home::new(live, bench)?;
     home.replace_initramfs_tools()?;
+    if live.layout == Layout::Uki {
+        // ukify only recommends what makes an image start.
+        home.apt("the stub", &["install", "systemd-boot-efi"])?;
+    }
     home.apt("the kernel", &["install", "linux-image-amd64"])?;
     let first = home.kernels()?.pop().ok_or("no kernel was installed")?;
     home.boot(&first, 1)?;
@@ -136,7 +140,13 @@ impl<'a> Home<'a> {
             Layout::Boot => {}
         }
         if live.layout != Layout::Boot {
-            home.sh("systemd-boot", "bootctl install --no-variables --make-entry-directory=yes")?;
+            home.sh(
+                "systemd-boot",
+                match live.layout {
+                    Layout::Bls => "bootctl install --no-variables --make-entry-directory=yes",
+                    _ => "bootctl install --no-variables",
+                },
+            )?;
         }
         Ok(home)
     }
@@ -241,6 +251,10 @@ impl<'a> Home<'a> {
         // The entries of the boot loader are named after the one that the root has.
         let machine_id = overlay.join("etc/machine-id");
         fs::remove_file(&machine_id).map_err(at(&machine_id))?;
+        // The evidence is read where the initrd's journal is; this root has a place for one that lasts, too.
+        let journal = overlay.join("etc/systemd/journald.conf.d");
+        fs::create_dir_all(&journal).map_err(at(&journal))?;
+        fs::write(journal.join("volatile.conf"), "[Journal]\nStorage=volatile\n").map_err(at(&journal))?;
         let empty = self.bench.work.join("empty");
         fs::create_dir_all(&empty).map_err(at(&empty))?;
         let script = format!(

@@ -104,7 +104,10 @@ impl Guest {
         }
         fs::copy("/bin/busybox", root.join("bin/busybox"))
             .unwrap_or_else(|err| panic!("busybox: {err}: install `busybox-static`"));
-        let order = self.modules.iter().flat_map(|module| with_dependencies(module));
+        // libcrc32c cannot start before there is a checksum, and does not say that it depends on one.
+        let mut modules: Vec<&str> = self.modules.iter().copied().collect();
+        modules.sort_by_key(|module| !module.starts_with("crc"));
+        let order = modules.iter().flat_map(|module| with_dependencies(module));
         let mut seen = BTreeSet::new();
         let order: Vec<String> = order.filter(|path| seen.insert(path.clone())).map(|path| take_module(&path, &root)).collect();
         fs::write(root.join("modules/order"), order.join("\n")).expect("writing");
