@@ -10,6 +10,9 @@ use crate::modules::KernelVersion;
 use crate::tree::disk;
 use crate::tree::{Origin, Tree, TreePath};
 
+/// Where the modules of a machine's own kernels lie.
+const OWN_DIRECTORIES: [&str; 2] = ["/usr/lib/modules", "/lib/modules"];
+
 /// The source of a kernel's modules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kernel {
@@ -49,9 +52,16 @@ impl Kernel {
         }
     }
 
-    /// Tells whether firmware is to come from packages.
+    /// Tells whether firmware is to come from packages. Of its own kernels a machine has the firmware that it has, if any.
     pub fn wants_firmware_packages(&self) -> bool {
-        self.firmware_directory().is_none()
+        let is_own = |directory: &Path| {
+            let above = directory.parent();
+            OWN_DIRECTORIES.iter().any(|own| above == Some(Path::new(own)))
+        };
+        match self {
+            Kernel::Package(_) => true,
+            Kernel::Directory { directory, .. } => !is_own(directory) && self.firmware_directory().is_none(),
+        }
     }
 }
 
