@@ -63,7 +63,10 @@ pub fn settle(target: &Target, kernel: &KernelArgs, global: &Global, reporter: &
     let release = target.release.clone().unwrap_or_else(|| own_release.clone());
     let arch = target.arch.clone().unwrap_or_else(|| machine.clone());
     let generic = layers.resolve(&release, &arch, &Audience::default())?;
-    let is_own = own.is_some() && generic.machine == machine && layers.is_release(&generic.release, &own_release);
+    // A machine that a file describes is another one, whatever it runs.
+    let is_described = facts.is_some();
+    let is_own =
+        !is_described && own.is_some() && generic.machine == machine && layers.is_release(&generic.release, &own_release);
     let facts = audience(kernel, facts, is_own, reporter)?;
     let profile = match &facts {
         None => generic,

@@ -171,12 +171,15 @@ fn one_of_kernel_install_and_the_hook_makes_the_image() {
     machine.sh(&format!("update-initramfs -u -k {version}; find /boot -name initrd -newermt 2021-01-01 | grep -q .")).good();
     assert_eq!(machine.sh(found).good().text, images);
     // Another generator in install.conf: the hook makes /boot's image, and Debian's 55-initrd takes it.
-    machine.root.write("/etc/kernel/install.conf", b"layout=bls\ninitrd_generator=none\n", 0o644);
-    machine
-        .sh(&format!("kernel-install remove {version}; /etc/kernel/postinst.d/mkinitrd-pkg {version} /boot/vmlinuz-{version}"))
+    machine.root.write("/etc/kernel/install.conf.d/20-other.conf", b"initrd_generator=none\n", 0o644);
+    let hook = format!("/etc/kernel/postinst.d/mkinitrd-pkg {version} /boot/vmlinuz-{version}");
+    let done = machine
+        .sh(&format!(
+            "kernel-install remove {version}; kernel-install --json=short inspect {version} /boot/vmlinuz-{version}; {hook}"
+        ))
         .good();
     let images = machine.sh(found).good().text;
-    assert!(images.contains(&format!("initrd.img-{version} 600")), "{images}");
+    assert!(images.contains(&format!("initrd.img-{version} 600")), "{images}\n{}", done.text);
 }
 
 #[test]
