@@ -175,7 +175,7 @@ fn one_of_kernel_install_and_the_hook_makes_the_image() {
     let hook = format!("/etc/kernel/postinst.d/mkinitrd-pkg {version} /boot/vmlinuz-{version}");
     let done = machine
         .sh(&format!(
-            "kernel-install remove {version}; kernel-install --json=short inspect {version} /boot/vmlinuz-{version}; {hook}"
+            "kernel-install remove {version}; kernel-install --json=short inspect {version} /boot/vmlinuz-{version}; depmod {version}; {hook}"
         ))
         .good();
     let images = machine.sh(found).good().text;

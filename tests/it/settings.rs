@@ -585,9 +585,9 @@ fn g06_nothing_else_of_the_host_is_even_looked_at() {
     assert!(!text.contains("honey-pot"), "{text}");
     let paths: Vec<&str> = facts.files.iter().map(|file| file.path.as_str()).collect();
     let (trap, plain) = ("/etc/modprobe.d/trap.conf", "/etc/modprobe.d/x.conf");
-    assert_eq!(paths, ["/etc/crypttab", "/etc/cryptsetup-keys.d/data.key", "/etc/keys/root.key", trap, plain]);
+    assert_eq!(paths, ["/etc/cryptsetup-keys.d/data.key", "/etc/crypttab", "/etc/keys/root.key", trap, plain]);
     let secret: Vec<bool> = facts.files.iter().map(|file| file.secret).collect();
-    assert_eq!(secret, [false, true, true, false, false]);
+    assert_eq!(secret, [true, false, true, false, false]);
 }
 
 #[test]
