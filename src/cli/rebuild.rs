@@ -22,6 +22,10 @@ pub fn all(args: &Build, global: &Global, progress: &Progress) -> Result<(), Fai
             detail(format!("`{shown}` is left alone: {why}"));
         } else if args.if_stale && !row.is_stale() {
             detail(format!("`{shown}` is what would be made now"));
+        } else if row.placed.is_unified() {
+            // Its command line and signature are not in the manifest, and an initrd in its place would boot nothing.
+            let kernel = &row.placed.kernel;
+            warn(format!("`{shown}` is a unified kernel image, and left alone: make it anew with `kernel-install add {kernel}`"));
         } else if let Err(error) = again(&row, args, global, progress) {
             warn(format!("`{shown}` could not be made anew: {}", diagnose::sentence(&*error)));
             failed.get_or_insert(error);
@@ -41,7 +45,9 @@ fn again(row: &Row, args: &Build, global: &Global, progress: &Progress) -> Resul
         ..args.kernel.clone()
     };
     let output = row.placed.files.iter().find(|file| ls::read(file).is_ok_and(|found| found.manifest().is_some()));
-    let args = Build { output: output.cloned(), all: false, if_stale: false, kernel, ..args.clone() };
+    // An entry that has the early segment as a file of its own gets no second one in front of the initrd.
+    let microcode = args.microcode.clone().or_else(|| row.placed.early().cloned());
+    let args = Build { output: output.cloned(), microcode, all: false, if_stale: false, kernel, ..args.clone() };
     build::one(&args, global, progress)
 }
 

@@ -15,6 +15,18 @@ pub struct Placed {
     pub files: Vec<PathBuf>,
 }
 
+impl Placed {
+    /// Tells whether it is a unified kernel image: kernel and command line are in the same file.
+    pub fn is_unified(&self) -> bool {
+        self.files.iter().any(|file| file.extension().is_some_and(|extension| extension == "efi"))
+    }
+
+    /// Returns the file of its own that the early segment is in, as kernel-install places it.
+    pub fn early(&self) -> Option<&PathBuf> {
+        self.files.iter().find(|file| file.file_name().is_some_and(|name| name == "microcode"))
+    }
+}
+
 /// Where the boot partition may be mounted.
 const BOOT_DIRECTORIES: [&str; 3] = ["efi", "boot/efi", "boot"];
 /// How distributions name images beside kernels: Debian, Fedora and Arch, openSUSE.
@@ -134,6 +146,9 @@ mod tests {
         put("usr/lib/modules/6.9/build/x", "");
         let found: Vec<(String, usize)> = images(root.path()).into_iter().map(|one| (one.kernel, one.files.len())).collect();
         assert_eq!(found, [("6.1".into(), 1), ("6.2".into(), 1), ("6.3".into(), 2), ("6.4".into(), 1), ("6.5".into(), 1)]);
+        let of = |kernel: &str| images(root.path()).into_iter().find(|one| one.kernel == kernel).expect(kernel);
+        assert_eq!(["6.1", "6.3", "6.4"].map(|kernel| of(kernel).is_unified()), [false, false, true]);
+        assert!(of("6.3").early().is_some_and(|file| file.ends_with("t/6.3/microcode")) && of("6.1").early().is_none());
         let entry = images(root.path()).pop().expect("the last");
         assert!(entry.files[0].exists(), "{entry:?}: `/boot` is no mount point, and its entries say so");
         assert_eq!(versions(root.path()), ["6.1"]);

@@ -647,6 +647,11 @@ fn layout_uki_lets_ukify_take_the_staged_initrd() {
     assert!(bytes.starts_with(b"MZ"), "it is a PE file");
     let differs = machine.sh(&format!("mkinitrd-pkg diff {uki} /root/x")).good().text;
     assert!(differs.contains("0 packages, 0 modules, 0 files differ"), "our initrd is in it, whole: {differs}");
+    // An initrd in its place would boot nothing.
+    let usual = machine.digest(&uki);
+    let done = machine.sh("mkinitrd-pkg build --all --offline").good();
+    assert!(done.text.contains("is a unified kernel image, and left alone"), "{}", done.text);
+    assert_eq!(machine.digest(&uki), usual);
 }
 
 /// A small generator of numbers, so that a run can be repeated.
