@@ -2,8 +2,8 @@
 //! when the new one is on stable storage and was read back.
 //!
 //! The steps: a private temporary file in the same directory (0600 from the start), write, mode, fsync, drop it from the page cache, read
-//! it back and compare digests, rename, fsync of directory and file in an order that suits vfat, sync of the file system (on vfat and
-//! ext4 a rename without that is lost with the power). Errors of `close` are not looked at: nothing is written after the fsync that succeeded.
+//! it back and compare digests, rename, fsync of directory and file in an order that suits vfat, sync of the file system, and fsync again
+//! (on vfat and ext4 a rename without that is lost with the power). Errors of `close` are not looked at: nothing is written after the fsync that succeeded.
 //!
 //! No lock file is left behind: runs for one directory wait for each other by `flock` on the directory, but only for a while, for
 //! anybody who can read it could hold that lock. Nothing but disk space depends on it: names of temporary files are random, and
@@ -421,11 +421,6 @@ fn place(
         source,
     })?;
     drop(replaced);
-    retry_on_intr(|| rustix::fs::syncfs(&directory)).map_err(|err| Error::Unsettled {
-        action: "sync its file system",
-        path: target.path.clone(),
-        source: err.into(),
-    })?;
     Ok(Delivered { path: target.path.clone(), size_bytes, sha256: wanted, mode: kept_mode, removed })
 }
 
@@ -453,12 +448,16 @@ fn hold_replaced(target: &Target) -> io::Result<Option<OwnedFd>> {
 /// gets the new file's size and blocks, which belongs to the *file*; only an fsync writes them and empties the disk's cache, syncfs
 /// alone does not. While both names have the same blocks, removing one would free those of the other: the temporary name goes first.
 /// A final name that was not there before has no blocks until the file is written: there the file goes first.
+///
+/// When the kernel happens to write the file back by itself in between, it only moves the final name to the device's page cache, and
+/// no fsync knows of it any more: syncfs writes it then, and one more fsync empties the disk's cache.
 fn settle(file: &File, directory: &File, target: &Target) -> Result<(), (&'static str, io::Error)> {
     let sync_directory = || directory.sync_all().map_err(|err| ("write its directory to stable storage", err));
     if target.replaces {
         sync_directory()?;
     }
     file.sync_all().map_err(|err| ("write its new name to stable storage", err))?;
+    retry_on_intr(|| rustix::fs::syncfs(directory)).map_err(|err| ("sync its file system", err.into()))?;
     sync_directory()
 }
 

@@ -22,6 +22,9 @@ const NEW: usize = 2_500_003;
 const NAIVE: usize = 1_100_005;
 const IN_PLACE: usize = 1_900_007;
 const NEXT: usize = 400_009;
+/// What is delivered again and again where chance decides what the kernel does: the size grows by one each time.
+const REPEATED: usize = 40_000;
+const REPEATS: usize = 16;
 
 /// A file system, and how it is made and used.
 struct Kind {
@@ -91,6 +94,13 @@ sync
 mark begin-ours
 deliver /mnt/initrd.img @NEW@; say ours $?
 mark end-ours
+i=0
+while [ @EAGER@ = yes ] && [ $i -lt @REPEATS@ ]; do
+    mark skip
+    deliver /mnt/initrd.img $((@REPEATED@ + i)) >/dev/null || say no repeat
+    mark end-repeat-$i
+    i=$((i + 1))
+done
 [ @TWINS@ = no ] && { sleep 1; echo b >/proc/sysrq-trigger; sleep 60; }
 sync
 deliver /tmp/naive @NAIVE@ && deliver /tmp/in-place @IN_PLACE@ || say no twins
@@ -208,7 +218,7 @@ fn moments(steps: &[Step], seeds: u64) -> Vec<Moment> {
             apply(&mut all, steps, count);
             unflushed.push(count);
         }
-        let Some(mark) = &mark else { continue };
+        let Some(mark) = mark.as_ref().filter(|mark| *mark != "skip") else { continue };
         let mut variants = vec![(format!("{count}, all kept"), all.clone())];
         if !unflushed.is_empty() {
             variants.push((format!("{count}, nothing kept"), flushed.clone()));
@@ -275,6 +285,8 @@ struct Tally {
     old: usize,
     new: usize,
     orphans: usize,
+    /// Moments after a delivery that was repeated.
+    repeated: usize,
 }
 
 /// Records a delivery, looks at each moment of it, and demands the promise: old or new, new once success was reported, and no
@@ -294,8 +306,16 @@ fn cut_power(kind: &Kind, eager: bool, twins: bool) -> Tally {
         numbers.iter().fold(script, |script, (name, number)| script.replace(&format!("@{name}@"), &number.to_string()))
     };
     let yes = |yes: bool| if yes { "yes" } else { "no" };
-    let sizes =
-        [("OLD", OLD), ("NEW", NEW), ("NAIVE", NAIVE), ("IN_PLACE", IN_PLACE), ("NEXT", NEXT)].map(|(n, size)| (n, size as u64));
+    let sizes = [
+        ("OLD", OLD),
+        ("NEW", NEW),
+        ("NAIVE", NAIVE),
+        ("IN_PLACE", IN_PLACE),
+        ("NEXT", NEXT),
+        ("REPEATED", REPEATED),
+        ("REPEATS", REPEATS),
+    ]
+    .map(|(n, size)| (n, size as u64));
     let script = fill(CUT, &sizes).replace("@MARK@", &(kind.size / SECTOR).to_string());
     let script = script.replace("@EAGER@", yes(eager)).replace("@TWINS@", yes(twins));
     let console = Guest::new(kind.modules).program("/bin/dd").recorded_disk(&disk, &at("record")).run(&script);
@@ -324,7 +344,7 @@ fn digest(size: usize) -> String {
 
 fn judge(kind: &Kind, moments: &[Moment], found: &[Found], twins: bool) -> Tally {
     let [old, new, naive, in_place, next] = [OLD, NEW, NAIVE, IN_PLACE, NEXT].map(digest);
-    let mut tally = Tally { moments: 0, old: 0, new: 0, orphans: 0 };
+    let mut tally = Tally { moments: 0, old: 0, new: 0, orphans: 0, repeated: 0 };
     let (mut naive_lost, mut torn) = (0, 0);
     for (moment, found) in moments.iter().zip(found) {
         let (now, temporaries) = &found.before;
@@ -339,6 +359,11 @@ fn judge(kind: &Kind, moments: &[Moment], found: &[Found], twins: bool) -> Tally
                     (_, true) => tally.new += 1,
                     _ => panic!("{context}"),
                 }
+            }
+            mark if let Some(number) = mark.strip_prefix("end-repeat-") => {
+                tally.repeated += 1;
+                let size = REPEATED + number.parse::<usize>().expect("a number");
+                assert_eq!((now, temporaries), (&digest(size), &0), "{context}");
             }
             "end-naive" => naive_lost += usize::from(*now != naive),
             "begin-in-place" => torn += usize::from(*now != naive && *now != in_place),
@@ -363,10 +388,13 @@ fn judge(kind: &Kind, moments: &[Moment], found: &[Found], twins: bool) -> Tally
 #[track_caller]
 fn report(kind: &Kind, eager: bool, twins: bool) -> String {
     let start = Instant::now();
-    let Tally { moments, old, new, orphans } = cut_power(kind, eager, twins);
+    let Tally { moments, old, new, orphans, repeated } = cut_power(kind, eager, twins);
+    assert!(!eager || repeated >= REPEATS, "{repeated} repeated");
     let seconds = start.elapsed().as_secs_f64();
     let name = kind.name;
-    format!("{name}, eager {eager}: {moments} moments, {old} old, {new} new, {orphans} orphans, all removed; {seconds:.0} s")
+    format!(
+        "{name}, eager {eager}: {moments} moments, {old} old, {new} new, {orphans} orphans, all removed, {repeated} repeated; {seconds:.0} s"
+    )
 }
 
 #[test]
@@ -374,7 +402,8 @@ fn a09_power_cut_at_any_step_on_vfat() {
     println!("{}", report(&VFAT, false, true));
 }
 
-/// The kernel writes back as soon as it can, so that directory entries reach the disk at other moments.
+/// The kernel writes back as soon as it can: directory entries reach the disk at other moments, and an fsync may find that the kernel
+/// has begun what it came for.
 #[test]
 fn a09_power_cut_while_the_kernel_writes_back_eagerly() {
     println!("{}", report(&VFAT, true, false));
