@@ -125,7 +125,7 @@ pub fn judge_against(
     };
     let wanted = kernel.or(manifest.target.kernel.as_deref());
     let mut findings = Vec::new();
-    if let Some(facts) = machine(settled, is_described)? {
+    if let Some(facts) = machine(settled)? {
         let audience = Audience { kind: ImageKind::Host, traits: traits::traits(&facts) };
         let needs = settled.layers.resolve(&settled.profile.release, &settled.profile.arch, &audience)?;
         findings.extend(standing::lacking_features(&manifest, &needs));
@@ -136,7 +136,7 @@ pub fn judge_against(
     findings.extend(standing::findings(&tree, &settled.profile, wanted));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let modules = manifest.target.kernel.as_deref().and_then(host::modules_directory).filter(|_| !is_described);
-    let installed = if settled.is_own && !is_described { packages::installed_versions(settled)? } else { BTreeMap::new() };
+    let installed = if settled.is_own { packages::installed_versions(settled)? } else { BTreeMap::new() };
     let now = Now {
         profile: &settled.profile,
         facts: settled.facts.as_ref(),
@@ -152,12 +152,10 @@ pub fn judge_against(
 
 /// Returns the machine that the image has to boot: the one described, or this one if the image is for its distribution and all of it can be
 /// seen from here.
-fn machine(settled: &Settled, is_described: bool) -> Result<Option<Facts>, Failure> {
+fn machine(settled: &Settled) -> Result<Option<Facts>, Failure> {
     match &settled.facts {
         Some(facts) => Ok(Some(facts.clone())),
-        None if settled.is_own && !is_described => {
-            Ok(Some(probe::probe(Path::new("/"))?).filter(|facts| facts.view == View::Machine))
-        }
+        None if settled.is_own => Ok(Some(probe::probe(Path::new("/"))?).filter(|facts| facts.view == View::Machine)),
         None => Ok(None),
     }
 }

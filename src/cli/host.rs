@@ -34,9 +34,7 @@ fn features(facts: &Facts, global: &Global) -> BTreeSet<String> {
     let words = traits::traits(facts);
     // A drop-in that is wrong is an error of `build`, which needs it; here it would hide the machine.
     let Ok(layers) = config::load(&facts.os.id, Some(&global.config_root), &global.config) else { return BTreeSet::new() };
-    let features = layers.layers.iter().flat_map(|layer| &layer.features);
-    let asked = features.filter(|(_, feature)| feature.host.iter().any(|word| words.contains(&word.text)));
-    asked.map(|(name, _)| name.clone()).collect()
+    layers.features_for(&words).into_iter().map(|item| item.text).collect()
 }
 
 fn as_text(facts: &Facts, features: &BTreeSet<String>) -> String {

@@ -89,21 +89,48 @@ fn joined(files: &[PathBuf]) -> Result<image::Found, Failure> {
     Ok(image::read(bytes)?)
 }
 
+/// How an image stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It cannot be read.
+    Unreadable,
+    /// It would not boot this machine.
+    WouldNotBoot,
+    /// Another program made it, so that nothing tells what it should be.
+    NotOurs,
+    /// Another one would be made now.
+    Stale,
+    /// There is nothing to do.
+    Fine,
+}
+
+impl State {
+    /// Returns the word for people and programs.
+    fn as_str(self) -> &'static str {
+        match self {
+            State::Unreadable => "unreadable",
+            State::WouldNotBoot => "would not boot",
+            State::NotOurs => "not ours",
+            State::Stale => "stale",
+            State::Fine => "fine",
+        }
+    }
+}
+
 impl Row {
-    /// Returns the state in one word.
-    fn state(&self) -> &'static str {
+    fn state(&self) -> State {
         match &self.standing {
-            Err(_) => "unreadable",
-            Ok(standing) if standing.errors().next().is_some() => "would not boot",
-            Ok(Standing { manifest: None, .. }) => "not ours",
-            Ok(standing) if !standing.stale.is_empty() => "stale",
-            Ok(_) => "fine",
+            Err(_) => State::Unreadable,
+            Ok(standing) if standing.errors().next().is_some() => State::WouldNotBoot,
+            Ok(Standing { manifest: None, .. }) => State::NotOurs,
+            Ok(standing) if !standing.stale.is_empty() => State::Stale,
+            Ok(_) => State::Fine,
         }
     }
 
     /// Tells whether it is ours and should be made anew.
     pub fn is_stale(&self) -> bool {
-        matches!(self.state(), "stale" | "would not boot") && self.is_ours()
+        matches!(self.state(), State::Stale | State::WouldNotBoot) && self.is_ours()
     }
 
     /// Tells whether this program made it.
@@ -124,13 +151,15 @@ impl Row {
 }
 
 fn to_do(rows: &[Row], without: &[String]) -> Vec<String> {
-    let wanting = rows.iter().filter(|row| !matches!(row.state(), "fine" | "not ours"));
-    let mut all: Vec<String> = wanting.map(|row| format!("the image for {} is {}", row.placed.kernel, row.state())).collect();
-    all.extend(without.iter().map(|version| format!("the kernel {version} has no image")));
-    for text in &mut all {
-        *text = text.replace("is would not", "would not");
-    }
-    all
+    let wanting = rows.iter().filter_map(|row| {
+        let kernel = &row.placed.kernel;
+        match row.state() {
+            State::Fine | State::NotOurs => None,
+            State::WouldNotBoot => Some(format!("the image for {kernel} would not boot")),
+            state => Some(format!("the image for {kernel} is {}", state.as_str())),
+        }
+    });
+    wanting.chain(without.iter().map(|version| format!("the kernel {version} has no image"))).collect()
 }
 
 fn as_text(rows: &[Row], without: &[String]) -> String {
@@ -147,7 +176,7 @@ fn as_text(rows: &[Row], without: &[String]) -> String {
             )
         });
         let files: Vec<String> = row.placed.files.iter().map(|file| file.display().to_string()).collect();
-        let _ = writeln!(out, "{}: {}", row.placed.kernel, row.state()); // writing to a String cannot fail
+        let _ = writeln!(out, "{}: {}", row.placed.kernel, row.state().as_str()); // writing to a String cannot fail
         let _ = writeln!(out, "    {}, {}, {}", files.join(" + "), Size(row.size_bytes), date::show(row.written_s)); // cannot fail
         let _ = writeln!(out, "    made by {by}"); // cannot fail
         for remark in row.remarks() {
@@ -175,7 +204,7 @@ fn as_json(rows: &[Row], without: &[String]) -> serde_json::Value {
             "files": row.placed.files,
             "size": row.size_bytes,
             "written": date::show(row.written_s),
-            "state": row.state(),
+            "state": row.state().as_str(),
             "generator": manifest.map(|manifest| &manifest.generator),
             "image": manifest.map(|manifest| &manifest.target.image),
             "packages": packages,

@@ -3,7 +3,7 @@
 //! Lists only grow and shrink; a later layer never silently replaces what an earlier one said. Of single values the last one
 //! counts. Every value keeps the place where it was written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::digest::{Hasher, Sha256};
 
@@ -216,22 +216,22 @@ fn matching<'a>(layer: &'a Layer, target: Target<'a>, with: Option<&'a [Item]>) 
 
 /// Features are settled before anything else, because what they say stands at the place of the file that says it.
 fn enabled_features(layers: &[Layer], target: Target<'_>, warnings: &mut Vec<String>) -> Vec<Item> {
-    let mut with = asked_by_host(layers, target.audience);
+    let mut with = asked_by_host(layers, &target.audience.traits);
     for layer in layers {
         for body in std::iter::once(&layer.body).chain(matching(layer, target, None)) {
             apply_change(&mut with, body.with.clone(), "feature", warnings);
         }
     }
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     with.retain(|item| seen.insert(item.text.clone()));
     with
 }
 
 /// Features that the machine asks for by what it is like; whatever a layer says has the last word.
-fn asked_by_host(layers: &[Layer], audience: &Audience) -> Vec<Item> {
+pub(super) fn asked_by_host(layers: &[Layer], traits: &BTreeSet<String>) -> Vec<Item> {
     let features = layers.iter().flat_map(|layer| &layer.features);
     let asked = features.filter_map(|(name, feature)| {
-        let word = feature.host.iter().find(|word| audience.traits.contains(&word.text))?;
+        let word = feature.host.iter().find(|word| traits.contains(&word.text))?;
         let file = format!("the host is `{}`, {}", word.text, word.source);
         Some(Item { text: name.clone(), source: Source { file: file.into(), line: 0 } })
     });

@@ -240,6 +240,11 @@ impl Layers {
         self.layers.iter().rev().find_map(|layer| layer.distro.as_ref())
     }
 
+    /// Returns the features that a machine of this kind switches on, before anybody has the last word.
+    pub fn features_for(&self, traits: &BTreeSet<String>) -> Vec<Item> {
+        merge::asked_by_host(&self.layers, traits)
+    }
+
     /// Tells whether two names are of the same release.
     pub fn is_release(&self, name: &str, other: &str) -> bool {
         let releases = self.distro().map(|distro| distro.releases.as_slice()).unwrap_or_default();

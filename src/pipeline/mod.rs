@@ -456,9 +456,7 @@ fn emergency(profile: &Profile) -> Result<finalize::Emergency, Error> {
 
 /// Fails when the image would not boot.
 fn check_boot(profile: &Profile, tree: &Tree, kernel: Option<&str>, reporter: &dyn Reporter) -> Result<(), Error> {
-    let features: Vec<String> = profile.with.iter().map(|item| item.text.clone()).collect();
-    let expected = check::Expected { machine: check::machine_of(&profile.arch), kernel, features: &features };
-    let findings = check::check(tree, &expected);
+    let findings = standing::findings(tree, profile, kernel);
     for finding in findings.iter().filter(|finding| finding.severity == check::Severity::Warning) {
         let message = format!("`{}`: {}", finding.path, finding.message);
         reporter.event(&Event::Warning { stage: Stage::Finalize, message: &message });

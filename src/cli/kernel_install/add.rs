@@ -1,12 +1,12 @@
 //! `add`: makes the image, or takes a prebuilt one, and stages it.
 
 use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::call::{Call, Layout, Product};
 use super::error::Error;
 use super::{initrd, room, verify};
+use crate::base::digest::{HashingReader, Sha256};
 use crate::base::fs;
 use crate::base::limit;
 use crate::cli::Failure;
@@ -76,8 +76,8 @@ fn command_line_file() -> Option<PathBuf> {
 /// Secrets must not come to lie on a boot partition that keeps no permissions.
 fn check_secrets(call: &Call, made: &Made, progress: &Progress) -> Result<(), deliver::Error> {
     let (Some(secret), Some(place)) = (made.manifest.secrets.first(), call.destination()) else { return Ok(()) };
-    let directory = place.ancestors().find(|path| path.is_dir()).unwrap_or(&place);
-    deliver::check_exposure(directory, &place.join(call.product.file_name()), made.may_be_exposed, secret, progress)
+    let directory = room::existing(&place).unwrap_or_else(|| place.clone());
+    deliver::check_exposure(&directory, &place.join(call.product.file_name()), made.may_be_exposed, secret, progress)
 }
 
 fn check_staging(call: &Call) -> Result<(), Error> {
@@ -119,16 +119,8 @@ fn take(call: &Call, path: &Path, progress: &Progress) -> Result<(), Failure> {
 }
 
 /// Returns the digest of a file.
-pub fn digest(path: &Path) -> std::io::Result<crate::base::digest::Sha256> {
-    let mut hasher = crate::base::digest::Hasher::new();
-    let mut file = File::open(path)?;
-    let mut chunk = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut chunk) {
-            Ok(0) => return Ok(hasher.finish()),
-            Ok(count) => hasher.update(&chunk[..count]),
-            Err(err) if err.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(err) => return Err(err),
-        }
-    }
+pub fn digest(path: &Path) -> std::io::Result<Sha256> {
+    let mut reader = HashingReader::new(File::open(path)?);
+    std::io::copy(&mut reader, &mut std::io::sink())?;
+    Ok(reader.finish().0)
 }

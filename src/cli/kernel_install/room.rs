@@ -44,6 +44,6 @@ fn kernel_bytes(call: &Call) -> u64 {
 }
 
 /// Returns the directory or the nearest one above it that exists.
-fn existing(path: &Path) -> Option<PathBuf> {
+pub fn existing(path: &Path) -> Option<PathBuf> {
     path.ancestors().find(|path| path.is_dir()).map(Path::to_owned)
 }
