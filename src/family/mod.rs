@@ -5,6 +5,7 @@
 
 pub mod deb;
 pub mod door;
+pub mod rpm;
 
 use std::cmp::Ordering;
 use std::io::Read;
