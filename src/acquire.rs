@@ -4,7 +4,7 @@
 //! use std::path::Path;
 //! use std::time::SystemTime;
 //! use mkinitrd_pkg::acquire::{self, World};
-//! use mkinitrd_pkg::family::deb::sources;
+//! use mkinitrd_pkg::family::repo::{self, Target};
 //! use mkinitrd_pkg::host::apt;
 //! use mkinitrd_pkg::report::Silent;
 //! use mkinitrd_pkg::store::Store;
@@ -12,8 +12,9 @@
 //!
 //! let components = vec!["main".to_owned()];
 //! // Where from: `--repo` values, a mirror, or the machine's own sources.
-//! let mut specs = sources::parse_repo("/srv/repo", "trixie", &components, "amd64", Path::new("/"))?;
-//! let own = acquire::host_sources(Path::new("/"), "debian", "trixie", &components, "amd64")?;
+//! let target = Target { family: "deb", release: "trixie", components: &components, arch: "amd64" };
+//! let mut specs = repo::specs("/srv/repo", &target, Path::new("/"))?;
+//! let own = acquire::host_sources(Path::new("/"), "debian", &target)?;
 //! specs.extend(own.map(|own| own.specs).unwrap_or_default());
 //!
 //! let store = Store::open(Path::new("/var/cache/mkinitrd-pkg"));
@@ -49,12 +50,12 @@ use crate::base::digest::Sha256;
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::fs::FileError;
 use crate::base::trust::{KeyRef, Seen, SignedBy, Signer, hide_password};
+use crate::config::Source;
 use crate::family::InstalledFiles;
 use crate::family::deb::installed::Unfit;
-use crate::family::deb::refusal;
-use crate::family::deb::repository::{self, Options, Repository};
-use crate::family::deb::sources::{self, RepoSpec, Sources};
+use crate::family::deb::sources::{self, Sources};
 use crate::family::door::{Door, DoorError};
+use crate::family::repo::{self, Options, Repository, Spec, Target};
 use crate::host::apt;
 use crate::package::{Location, Package};
 use crate::report::{Event, Reporter, Stage};
@@ -71,7 +72,7 @@ const JOBS: usize = 6;
 pub enum Error {
     /// A repository cannot be used.
     #[error(transparent)]
-    Repository(#[from] refusal::Error),
+    Repository(#[from] repo::Error),
     /// The machine's own sources cannot be read.
     #[error("cannot read the package sources of this machine")]
     Sources(#[source] FileError),
@@ -336,36 +337,41 @@ impl Door for World<'_> {
     }
 }
 
+/// The repositories of a machine.
+#[derive(Debug, Default)]
+pub struct HostSources {
+    /// Those that serve, in the order of its files.
+    pub specs: Vec<Spec>,
+    /// What was left out: place and reason.
+    pub skipped: Vec<(Source, String)>,
+}
+
 /// Returns the machine's own sources for a release of `distro`; `None` if the machine runs another distribution.
-pub fn host_sources(
-    root: &Path,
-    distro: &str,
-    release: &str,
-    components: &[String],
-    arch: &str,
-) -> Result<Option<Sources>, Error> {
+pub fn host_sources(root: &Path, distro: &str, target: &Target<'_>) -> Result<Option<HostSources>, Error> {
     let Some(os) = apt::os_release(root).map_err(Error::Sources)?.filter(|os| os.id == distro) else { return Ok(None) };
     let mut all = Sources::default();
     for (path, text) in apt::sources(root).map_err(Error::Sources)? {
-        all.append(sources::parse(&path, &text, arch));
+        all.append(sources::parse(&path, &text, target.arch));
     }
-    Ok(Some(sources::for_release(all, os.codename.as_deref().unwrap_or(release), release, components)))
+    let codename = os.codename.as_deref().unwrap_or(target.release);
+    let Sources { specs, skipped } = sources::for_release(all, codename, target.release, target.components);
+    Ok(Some(HostSources { specs: specs.into_iter().map(Spec::Deb).collect(), skipped }))
 }
 
 /// Opens repositories, several at a time: the result is in the order of `specs`.
-pub fn repositories(specs: &[RepoSpec], world: &World<'_>) -> Result<Vec<Repository>, Error> {
+pub fn repositories(specs: &[Spec], world: &World<'_>) -> Result<Vec<Repository>, Error> {
     if let Some(warning) = world.store.warning() {
         world.warning(warning);
     }
     if !world.verify && !specs.is_empty() {
         world.warning("signatures are not verified: `--no-verify` was given");
     }
-    for spec in specs.iter().filter(|spec| spec.trusted && world.verify) {
-        world.warning(&format!("`trusted=yes` at {} does not count: only `--no-verify` skips signatures", spec.source));
+    for spec in specs.iter().filter(|spec| spec.is_trusted() && world.verify) {
+        world.warning(&format!("`trusted=yes` at {} does not count: only `--no-verify` skips signatures", spec.source()));
     }
     let options = world.options();
-    let open = |spec: &RepoSpec| {
-        let repository = repository::open(spec, world, &options)?;
+    let open = |spec: &Spec| {
+        let repository = spec.open(world, &options)?;
         match &repository.signer {
             Some(signer) => world.detail(&format!("`{spec}` was signed by {} of {}", signer.fingerprint, signer.file)),
             None => world.detail(&format!("`{spec}` was taken without a signature")),

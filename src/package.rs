@@ -234,6 +234,14 @@ pub const ORDINARY_RANK: u8 = 24;
 /// The number of a package in a [`Catalog`].
 pub type PackageId = u32;
 
+/// Whose rules choose among packages that would all do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Resolver {
+    /// apt's.
+    #[default]
+    Apt,
+}
+
 /// All packages of some repositories for one architecture, as the solver sees them. Entries are parsed when first asked for.
 pub trait Catalog: Sync {
     /// Returns how many packages there are; ids are below this.
@@ -242,6 +250,11 @@ pub trait Catalog: Sync {
     /// Tells whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Returns whose rules choose among these packages.
+    fn resolver(&self) -> Resolver {
+        Resolver::default()
     }
 
     /// Returns the repositories as shown to people, in order of priority.

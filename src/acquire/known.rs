@@ -12,26 +12,24 @@ use crate::base::error::Diagnostic;
 use crate::base::fs;
 use crate::base::limit;
 use crate::base::trust::{Seen, SignedBy, Signer};
-use crate::family::deb::repository::{self, Options, Repository};
-use crate::family::deb::sources::RepoSpec;
 use crate::family::door::{Door, DoorError};
+use crate::family::repo::{Options, Repository, Spec};
 use crate::format::compress::{Format, decode};
 use crate::host::apt;
 use crate::package::Location;
 
 /// Opens what is known of repositories: of each the newer of what we have and what apt has. What cannot be used is told as a detail.
-pub fn repositories(specs: &[RepoSpec], world: &World<'_>) -> Vec<Repository> {
+pub fn repositories(specs: &[Spec], world: &World<'_>) -> Vec<Repository> {
     specs.iter().filter_map(|spec| newest(spec, world)).collect()
 }
 
-fn newest(spec: &RepoSpec, world: &World<'_>) -> Option<Repository> {
+fn newest(spec: &Spec, world: &World<'_>) -> Option<Repository> {
     let own = Options { offline: true, expired: true, ..world.options() };
     let apts = Options { offline: false, expired: true, ..world.options() };
     let places = [("our cache", false, own), ("apt's lists", true, apts)];
-    let open = |(place, lists, options): (&str, bool, Options)| match repository::open(spec, &Known { world, lists }, &options) {
+    let open = |(place, lists, options): (&str, bool, Options)| match spec.open(&Known { world, lists }, &options) {
         Ok(repository) => {
-            let made = repository.release.as_ref().and_then(|release| release.date);
-            let made = made.map_or_else(|| "without a date".to_owned(), |date| format!("of {}", date::show(date)));
+            let made = repository.date.map_or_else(|| "without a date".to_owned(), |date| format!("of {}", date::show(date)));
             world.detail(&format!("`{spec}` {made} is taken from {place}"));
             Some(repository)
         }
@@ -40,9 +38,8 @@ fn newest(spec: &RepoSpec, world: &World<'_>) -> Option<Repository> {
             None
         }
     };
-    let made = |repository: &Repository| repository.release.as_ref().and_then(|release| release.date);
     // Of equal ones ours, which is decompressed.
-    places.into_iter().filter_map(open).reduce(|ours, other| if made(&other) > made(&ours) { other } else { ours })
+    places.into_iter().filter_map(open).reduce(|ours, other| if other.date > ours.date { other } else { ours })
 }
 
 /// An error in one line, with what is behind it.

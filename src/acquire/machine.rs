@@ -7,12 +7,11 @@ use std::sync::{Arc, OnceLock};
 
 use super::{Blob, Bytes, Error, Origin, Wanted, World, cached, get, known, remember};
 use crate::base::date;
-use crate::family::deb::index::{DebCatalog, Index};
+use crate::family::deb::index::DebCatalog;
 use crate::family::deb::installed::{Database, Unfit};
-use crate::family::deb::repository::Repository;
-use crate::family::deb::sources::RepoSpec;
+use crate::family::repo::{Index, Repository, Spec};
 use crate::host::apt;
-use crate::package::{Catalog, Location, Package};
+use crate::package::{Catalog, Package};
 
 /// The machine that is built on.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub struct Machine {
     /// Its packages.
     pub database: Database,
     /// Its repositories, in which other sources of the same packages are found.
-    pub specs: Vec<RepoSpec>,
+    pub specs: Vec<Spec>,
     arch: String,
     known: OnceLock<Option<Lists>>,
     fetched: OnceLock<Option<Lists>>,
@@ -46,7 +45,7 @@ pub struct Listing {
 
 impl Machine {
     /// Takes a machine's database, read for `arch`, and its repositories.
-    pub fn new(database: Database, specs: Vec<RepoSpec>, arch: &str) -> Self {
+    pub fn new(database: Database, specs: Vec<Spec>, arch: &str) -> Self {
         Self { database, specs, arch: arch.to_owned(), known: OnceLock::new(), fetched: OnceLock::new() }
     }
 
@@ -87,12 +86,7 @@ impl Machine {
 
     fn lists(&self, repositories: Vec<Repository>, world: &World<'_>) -> Option<Lists> {
         let read = repositories.iter().map(Listing::of).collect();
-        let index = |index: crate::family::deb::repository::Index| Index {
-            base: Location::from(&index.base),
-            label: index.label,
-            text: index.bytes,
-        };
-        let indexes: Vec<Index> = repositories.into_iter().flat_map(|repository| repository.indexes).map(index).collect();
+        let indexes: Vec<Index> = repositories.into_iter().flat_map(|repository| repository.indexes).collect();
         match DebCatalog::new(&self.arch, indexes) {
             Ok(catalog) => Some(Lists { catalog, read }),
             Err(err) => {
@@ -108,7 +102,7 @@ impl Listing {
         Self {
             labels: repository.indexes.iter().map(|index| index.label.clone()).collect(),
             key: repository.signer.as_ref().map(|signer| signer.fingerprint.clone()),
-            date: repository.release.as_ref().and_then(|release| release.date).map(date::show),
+            date: repository.date.map(date::show),
         }
     }
 }

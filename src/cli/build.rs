@@ -9,7 +9,6 @@ use super::session::Session;
 use super::{Failure, UsageError, packages, rebuild, uki};
 use crate::base::size::Size;
 use crate::deliver;
-use crate::family::deb::Deb;
 use crate::format::compress::Compression;
 use crate::pack::Image;
 use crate::pipeline::{self, Include, Outcome, Stores};
@@ -150,7 +149,8 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
     let segments = session.store.dir("segments").filter(|_| writable).map(SegmentStore::new);
     let infos = session.store.dir("modules").map(|directory| InfoStore::new(&directory, writable));
     let stores = Stores { payloads: payloads.as_ref(), segments: segments.as_ref(), infos: infos.as_ref() };
-    let mut outcome = pipeline::build(&request, &chosen.plan, &blobs, &Deb, stores, progress)?;
+    let mut outcome =
+        pipeline::build(&request, &chosen.plan, &blobs, super::session::family(&settled.profile)?, stores, progress)?;
     if let (Outcome::Image(made), Some(uki)) = (&mut outcome, &uki)
         && let Some(bytes) = made.unified.take()
     {

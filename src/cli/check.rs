@@ -10,7 +10,6 @@ use super::request::{self, Settled};
 use super::{At, Failure, UsageError, ls, packages, print};
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::config::{Audience, ImageKind};
-use crate::family::deb::Deb;
 use crate::finalize::check::{Finding, Severity};
 use crate::host::facts::{Facts, View};
 use crate::host::{self, probe, traits};
@@ -143,7 +142,7 @@ pub fn judge_against(
         overlays: &settled.layers.overlays,
         includes,
         installed: &installed,
-        family: &Deb,
+        family: super::session::family(&settled.profile)?,
         modules: modules.as_deref(),
     };
     let stale = standing::stale(&tree, &manifest, &now, progress)?;

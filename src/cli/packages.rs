@@ -16,8 +16,10 @@ use crate::base::error::ErrorKind;
 use crate::base::fs;
 use crate::base::limit;
 use crate::base::size::Size;
-use crate::family::deb::index::{DebCatalog, Index};
+use crate::family::Family;
+use crate::family::deb::Deb;
 use crate::family::deb::installed::{Database, HostCatalog};
+use crate::family::repo::{self, Index};
 use crate::manifest;
 use crate::package::{Catalog, Package};
 use crate::pipeline::{self, Keeps, Planning};
@@ -43,7 +45,8 @@ pub fn machine(
     reporter: &dyn Reporter,
 ) -> Result<Option<Machine>, Failure> {
     let is_named = target.distro.is_some() || target.release.is_some() || target.arch.is_some();
-    if is_named || !settled.is_own || !sources.repo.is_empty() || sources.mirror.is_some() {
+    if is_named || !settled.is_own || settled.profile.family != Deb.name() || !sources.repo.is_empty() || sources.mirror.is_some()
+    {
         return Ok(None);
     }
     let arch = &settled.profile.arch;
@@ -61,6 +64,9 @@ pub fn machine(
 
 /// Returns the versions of the packages that are installed on this machine.
 pub fn installed_versions(settled: &Settled) -> Result<BTreeMap<String, String>, Failure> {
+    if settled.profile.family != Deb.name() {
+        return Ok(BTreeMap::new());
+    }
     let database = Database::open(&settled.host_root, &settled.profile.arch)?;
     let packages = database.iter().flat_map(Database::iter);
     Ok(packages.map(|(name, entry)| (name.to_owned(), entry.version.clone())).collect())
@@ -78,8 +84,9 @@ pub fn choose(
     let Some(machine) = world.machine else {
         let opened = session::repositories(settled, sources, global, world, reporter)?;
         let described = opened.iter().map(session::describe).collect();
-        let catalog = DebCatalog::new(&settled.profile.arch, session::indexes(opened))?;
-        return Ok(Chosen { plan: solve(wanted, sources, &catalog, reporter)?, described });
+        let components = session::components(&settled.profile);
+        let catalog = repo::catalog(&session::target(&settled.profile, &components), session::indexes(opened))?;
+        return Ok(Chosen { plan: solve(wanted, sources, &*catalog, reporter)?, described });
     };
     let once = Once { inner: reporter, has_begun: AtomicBool::new(false) };
     let attempt = |indexes: Vec<Index>| {

@@ -9,13 +9,11 @@ use super::{Failure, UsageError};
 use crate::acquire::{self, World};
 use crate::base::date;
 use crate::base::trust::{KeyRef, SignedBy};
-use crate::config::Source;
-use crate::family::deb::address::Base;
-use crate::family::deb::index::Index;
-use crate::family::deb::repository::Repository;
-use crate::family::deb::sources::{self, RepoSpec};
+use crate::config::{Profile, Source};
+use crate::family::address::Base;
+use crate::family::repo::{self, Index, Repository, Spec, Target};
+use crate::family::{self, Family};
 use crate::manifest;
-use crate::package::Location;
 use crate::report::{Event, Reporter, Stage};
 use crate::store::Store;
 use crate::store::fetch::{Fetcher, Patience};
@@ -73,14 +71,13 @@ pub fn repositories(
 
 /// Puts last what apt would not take unasked.
 pub fn by_priority(mut opened: Vec<Repository>) -> Vec<Repository> {
-    opened.sort_by_key(|repository| std::cmp::Reverse(repository.priority()));
+    opened.sort_by_key(|repository| std::cmp::Reverse(repository.priority));
     opened
 }
 
 /// Returns the indexes of repositories.
 pub fn indexes(opened: Vec<Repository>) -> Vec<Index> {
-    let opened = opened.into_iter().flat_map(|repository| repository.indexes);
-    opened.map(|index| Index { base: Location::from(&index.base), label: index.label, text: index.bytes }).collect()
+    opened.into_iter().flat_map(|repository| repository.indexes).collect()
 }
 
 /// Returns the time that counts for the age of metadata: `--assume-time`, or the clock's.
@@ -102,32 +99,33 @@ pub fn describe(repository: &Repository) -> manifest::Repository {
     manifest::Repository {
         name: labels.join(" "),
         key: repository.signer.as_ref().map(|signer| signer.fingerprint.clone()),
-        date: repository.release.as_ref().and_then(|release| release.date).map(date::show),
+        date: repository.date.map(date::show),
     }
 }
 
 /// Returns the repositories that the options, the host or the profile name.
-pub fn specs(settled: &Settled, sources: &Sources, global: &Global, reporter: &dyn Reporter) -> Result<Vec<RepoSpec>, Failure> {
+pub fn specs(settled: &Settled, sources: &Sources, global: &Global, reporter: &dyn Reporter) -> Result<Vec<Spec>, Failure> {
     let profile = &settled.profile;
-    let components: Vec<String> = profile.components.iter().map(|item| item.text.clone()).collect();
+    let components = components(profile);
+    let target = target(profile, &components);
     let mut specs = Vec::new();
     let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     for value in &sources.repo {
-        specs.extend(sources::parse_repo(value, &profile.release, &components, &profile.arch, &directory).map_err(wrong_source)?);
+        specs.extend(repo::specs(value, &target, &directory).map_err(wrong_source)?);
     }
     if let Some(url) = &sources.mirror {
         let source = Source { file: "--mirror".into(), line: 0 };
-        specs.extend(mirror(settled, url, &components, &source)?);
+        specs.extend(mirror(settled, url, &target, &source)?);
     }
     if !specs.is_empty() {
         if !sources.keyring.is_empty() {
             let keys = sources.keyring.iter().map(|path| KeyRef::File(directory.join(path))).collect();
             let signed_by = SignedBy { keys, shipped: false };
-            specs.iter_mut().for_each(|spec| spec.signed_by = signed_by.clone());
+            specs.iter_mut().for_each(|spec| spec.set_keys(signed_by.clone()));
         }
         return Ok(specs);
     }
-    let own = acquire::host_sources(&global.host_root, &profile.distro, &profile.release, &components, &profile.arch)?;
+    let own = acquire::host_sources(&global.host_root, &profile.distro, &target)?;
     if let Some(own) = own.filter(|own| !own.specs.is_empty()) {
         for (source, reason) in &own.skipped {
             let message = format!("{source} is not used: {reason}");
@@ -136,7 +134,7 @@ pub fn specs(settled: &Settled, sources: &Sources, global: &Global, reporter: &d
         return Ok(own.specs);
     }
     match &profile.mirror {
-        Some(item) => mirror(settled, &item.text, &components, &item.source),
+        Some(item) => mirror(settled, &item.text, &target, &item.source),
         None => {
             let what = format!("there is no repository for `{}`", profile.distro);
             Err(UsageError::Wrong { what, hint: "name one with `--mirror URL` or `--repo REPO`".to_owned() }.into())
@@ -144,11 +142,30 @@ pub fn specs(settled: &Settled, sources: &Sources, global: &Global, reporter: &d
     }
 }
 
+/// Returns the parts of the archive that a profile wants.
+pub fn components(profile: &Profile) -> Vec<String> {
+    profile.components.iter().map(|item| item.text.clone()).collect()
+}
+
+/// Returns the package family of a profile.
+pub fn family(profile: &Profile) -> Result<&'static dyn Family, Failure> {
+    family::by_name(&profile.family).ok_or_else(|| {
+        let what =
+            format!("the profile of `{}` is for packages of the family `{}`, which is not known", profile.distro, profile.family);
+        UsageError::Wrong { what, hint: format!("name one of {} in `[distro] family`", family::NAMES.join(", ")) }.into()
+    })
+}
+
+/// Returns what repositories are opened for.
+pub fn target<'a>(profile: &'a Profile, components: &'a [String]) -> Target<'a> {
+    Target { family: &profile.family, release: &profile.release, components, arch: &profile.arch }
+}
+
 /// A mirror of the distribution: one repository a suite of the release.
-fn mirror(settled: &Settled, url: &str, components: &[String], source: &Source) -> Result<Vec<RepoSpec>, Failure> {
+fn mirror(settled: &Settled, url: &str, target: &Target<'_>, source: &Source) -> Result<Vec<Spec>, Failure> {
     let base = Base::parse(url).map_err(wrong_source)?;
     let suites: Vec<String> = settled.profile.suites.iter().map(|suite| suite.text.clone()).collect();
-    Ok(sources::mirror(&base, &suites, components, &settled.profile.arch, source))
+    Ok(repo::mirror(&base, &suites, target, source))
 }
 
 fn wrong_source(error: impl std::fmt::Display) -> Failure {

@@ -3,8 +3,10 @@
 //! A family opens no socket and knows no path of the host: it parses bytes that it is given, and reads what is installed below a root
 //! that it is given.
 
+pub mod address;
 pub mod deb;
 pub mod door;
+pub mod repo;
 pub mod rpm;
 
 use std::cmp::Ordering;
@@ -84,7 +86,18 @@ pub enum ReadError {
 /// Receives members in archive order. For a file, `data` gives its content; what is left unread is skipped.
 pub type Visit<'a> = dyn FnMut(Member, &mut dyn Read) -> Result<(), ReadError> + 'a;
 
-/// What a family can do. Indexes have a door of their own in each family, because their sources differ.
+/// The names of the families.
+pub const NAMES: [&str; 1] = ["deb"];
+
+/// Returns the family of this name.
+pub fn by_name(name: &str) -> Option<&'static dyn Family> {
+    match name {
+        "deb" => Some(&deb::Deb),
+        _ => None,
+    }
+}
+
+/// What a family can do. Repositories and indexes are in [`repo`].
 pub trait Family: Sync {
     /// Returns the name used in profiles: `deb`.
     fn name(&self) -> &'static str;

@@ -13,7 +13,7 @@ use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::glob;
 use crate::base::limit;
 use crate::config::{Item, Source};
-use crate::package::{Catalog, Constraint, Package, PackageId, Refusal};
+use crate::package::{Catalog, Constraint, Package, PackageId, Refusal, Resolver};
 use crate::report::{Event, Reporter, Stage};
 
 pub use explain::Step;
@@ -243,6 +243,12 @@ impl Diagnostic for Error {
 
 /// Makes the plan.
 pub fn plan(request: &Request, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Plan, Error> {
+    match catalog.resolver() {
+        Resolver::Apt => as_apt(request, catalog, reporter),
+    }
+}
+
+fn as_apt(request: &Request, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Plan, Error> {
     let wanted = wanted(request, catalog, reporter)?;
     // The walk follows dependencies as deep as apt does, which the stack of a thread of the caller may not allow.
     std::thread::scope(|scope| {

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 use mkinitrd_pkg::acquire::{self, Blob, Error, Origin, World};
 use mkinitrd_pkg::base::digest::Sha256;
 use mkinitrd_pkg::base::error::{Diagnostic, ErrorKind};
+use mkinitrd_pkg::family::repo::Spec;
 use mkinitrd_pkg::package::{Location, Package};
 use mkinitrd_pkg::report::Silent;
 use mkinitrd_pkg::store::Store;
 use mkinitrd_pkg::store::fetch::{FetchError, Fetcher, Patience};
 
 use crate::archive::{noise, run};
-use crate::repository::{Machine, impatient};
+use crate::repository::{Machine, impatient, machines_own};
 use crate::server::{Answer, Request, Server, Step, absent, answer, ok};
 
 const SIZE: usize = 300_000;
@@ -420,9 +421,7 @@ fn c11_plain_http_goes_through_the_proxy_without_a_tunnel() {
 /// Real packages by a real index: signature, index, file, each step verified, then read by dpkg-deb.
 #[test]
 fn real_packages_come_verified_from_the_machines_mirror() {
-    let components = vec!["main".to_owned()];
-    let specs = acquire::host_sources(Path::new("/"), "debian", "trixie", &components, "amd64").unwrap();
-    let specs = specs.expect("this test runs on Debian").specs;
+    let specs: Vec<Spec> = machines_own("trixie").into_iter().map(Spec::Deb).collect();
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path());
     let fetcher = Fetcher::new(false, Patience::default(), |name| std::env::var(name).ok()).unwrap();
@@ -440,7 +439,7 @@ fn real_packages_come_verified_from_the_machines_mirror() {
             version: field("Version"),
             sha256: field("SHA256").parse().unwrap(),
             size_bytes: field("Size").parse().unwrap(),
-            ..package(index.base.join(&field("Filename")).unwrap())
+            ..package(Location::Url(format!("{}/{}", index.base, field("Filename"))))
         }
     });
     let blobs = acquire::acquire(&wanted.iter().collect::<Vec<_>>(), &world).unwrap();

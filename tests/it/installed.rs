@@ -10,8 +10,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use mkinitrd_pkg::family::deb::index::Index;
 use mkinitrd_pkg::family::deb::installed::{Database, Error, HostCatalog, State, Unfit};
+use mkinitrd_pkg::family::repo::Index;
 use mkinitrd_pkg::family::{LocalChange, MemberKind};
 use mkinitrd_pkg::package::{Catalog, Location, Package};
 use mkinitrd_pkg::tree::TreePath;
@@ -301,7 +301,7 @@ fn installed_versions_count_whatever_indexes_offer() {
     let database = machine.database();
     let text = "Package: bash\nVersion: 99\nArchitecture: amd64\nFilename: b.deb\nSize: 1\nSHA256: 00\n\n\
                 Package: other\nVersion: 1\nArchitecture: amd64\nFilename: o.deb\nSize: 1\nSHA256: 00\n";
-    let index = || Index { label: "x/main".to_owned(), base: Location::Url("http://x".to_owned()), text: text.into() };
+    let index = || Index::new("x/main", Location::Url("http://x".to_owned()), text.into());
     let bash = database.get("bash").expect("bash").version.clone();
     let versions = |with_others| {
         let catalog = HostCatalog::new(&database, vec![index()], with_others).expect("a catalog");

@@ -9,10 +9,10 @@ use std::time::{Duration, SystemTime};
 use mkinitrd_pkg::acquire::{self, Error, World};
 use mkinitrd_pkg::base::error::{Diagnostic, ErrorKind};
 use mkinitrd_pkg::config::Source;
-use mkinitrd_pkg::family::deb::address::Base;
+use mkinitrd_pkg::family::address::Base;
 use mkinitrd_pkg::family::deb::refusal;
-use mkinitrd_pkg::family::deb::repository::Repository;
 use mkinitrd_pkg::family::deb::sources::{self, RepoSpec};
+use mkinitrd_pkg::family::repo::{self, Repository, Spec, Target};
 use mkinitrd_pkg::package::Location;
 use mkinitrd_pkg::report::{Event, Reporter, Silent};
 use mkinitrd_pkg::store::Store;
@@ -67,15 +67,22 @@ impl Machine {
     }
 
     pub fn open(&self, spec: &RepoSpec) -> Result<Repository, Error> {
-        self.in_world(|world| acquire::repositories(std::slice::from_ref(spec), world)).map(|mut all| all.remove(0))
+        self.in_world(|world| acquire::repositories(&[Spec::Deb(spec.clone())], world)).map(|mut all| all.remove(0))
     }
 
     fn refusal(&self, spec: &RepoSpec) -> refusal::Error {
         match self.open(spec) {
-            Err(Error::Repository(err)) => err,
+            Err(Error::Repository(repo::Error::Deb(err))) => err,
             other => panic!("not refused: {other:?}"),
         }
     }
+}
+
+/// The machine's own sources for a release of Debian.
+pub fn machines_own(release: &str) -> Vec<RepoSpec> {
+    let target = Target { family: "deb", release, components: &["main".to_owned()], arch: "amd64" };
+    let own = acquire::host_sources(Path::new("/"), "debian", &target).unwrap().expect("this test runs on Debian");
+    own.specs.into_iter().map(|Spec::Deb(spec)| spec).collect()
 }
 
 /// Gives up soon.
@@ -122,7 +129,7 @@ fn a_good_inrelease_gives_the_index_it_lists() {
     let (archive, machine) = (Archive::good(), Machine::new());
     let repository = machine.open(&local(&archive, &keys().good.public)).unwrap();
     assert_eq!(repository.indexes[0].bytes, archive.packages());
-    assert_eq!((repository.indexes[0].label.as_str(), repository.priority()), ("tester/main", 500));
+    assert_eq!((repository.indexes[0].label.as_str(), repository.priority), ("tester/main", 500));
     assert_eq!(repository.signer.unwrap().fingerprint, keys().good.fingerprint);
     assert!(machine.warnings.0.into_inner().unwrap().is_empty());
 }
@@ -525,7 +532,7 @@ fn flat_repositories_and_lone_indexes_can_be_named() {
     ] {
         let repository = unverified.open(&one(&value)).unwrap_or_else(|err| panic!("{value}: {err:?}"));
         assert_eq!(repository.indexes[0].bytes, packages, "{value}");
-        assert_eq!(repository.indexes[0].base, Base::Dir(base), "{value}");
+        assert_eq!(repository.indexes[0].base, Location::File(base), "{value}");
     }
     // A lone index is as good as the release file above it that lists it.
     let with_key = |value: &str| {
@@ -566,11 +573,10 @@ fn what_a_repository_lacks_is_named() {
 /// The real thing: releases of the machine's own mirror, verified with its keys and with those that we carry, as gpgv does.
 #[test]
 fn real_releases_are_verified_as_gpgv_does() {
-    let (dir, components) = (tempfile::tempdir().unwrap(), vec!["main".to_owned()]);
+    let dir = tempfile::tempdir().unwrap();
     let fetcher = Fetcher::new(false, Patience::default(), |name| std::env::var(name).ok()).unwrap();
     for release in ["bookworm", "trixie", "forky", "sid"] {
-        let sources = acquire::host_sources(Path::new("/"), "debian", release, &components, "amd64").unwrap();
-        for spec in sources.expect("this test runs on Debian").specs {
+        for spec in machines_own(release) {
             let sources::Layout::Dists { suite, .. } = &spec.layout else { panic!("{spec}") };
             let bytes = match fetcher.fetch(&spec.base.join(&format!("dists/{suite}/InRelease")).unwrap(), 16 << 20) {
                 Ok(bytes) => bytes,
@@ -606,8 +612,7 @@ fn real_releases_are_verified_as_gpgv_does() {
 #[test]
 fn a_machine_without_keyrings_uses_the_keys_that_are_shipped() {
     let components = vec!["main".to_owned()];
-    let own = acquire::host_sources(Path::new("/"), "debian", "trixie", &components, "amd64").unwrap();
-    let base = own.expect("this test runs on Debian").specs.remove(0).base;
+    let base = machines_own("trixie").remove(0).base;
     let source = Source { file: "--mirror".into(), line: 0 };
     let mut specs = sources::mirror(&base, &["trixie-updates".to_owned()], &components, "arm64", &source);
     let machine = Machine::new();
@@ -615,20 +620,19 @@ fn a_machine_without_keyrings_uses_the_keys_that_are_shipped() {
         let fetcher = Fetcher::new(false, Patience::default(), |name| std::env::var(name).ok()).unwrap();
         let root = machine.root();
         let world = World::new(&machine.store, &fetcher, &root, "debian", machine.now, &machine.warnings);
-        acquire::repositories(std::slice::from_ref(spec), &world)
+        acquire::repositories(&[Spec::Deb(spec.clone())], &world)
     };
     let signer = open(&specs[0]).unwrap().remove(0).signer.unwrap();
     assert!(signer.file.ends_with("(shipped with mkinitrd-pkg)"), "{}", signer.file);
     specs[0].signed_by.shipped = false;
-    let Err(Error::Repository(err)) = open(&specs[0]) else { panic!("trusted without a key") };
+    let Err(Error::Repository(repo::Error::Deb(err))) = open(&specs[0]) else { panic!("trusted without a key") };
     assert!(matches!(signature_error(err), SignatureError::UnknownKey { .. }));
 }
 
 #[test]
 fn the_machines_own_sources_are_read_from_the_mirror_the_cache_and_offline() {
-    let (dir, components) = (tempfile::tempdir().unwrap(), vec!["main".to_owned()]);
-    let sources = acquire::host_sources(Path::new("/"), "debian", "trixie", &components, "amd64").unwrap();
-    let specs = sources.expect("this test runs on Debian").specs;
+    let dir = tempfile::tempdir().unwrap();
+    let specs: Vec<Spec> = machines_own("trixie").into_iter().map(Spec::Deb).collect();
     let store = Store::open(dir.path());
     let mut first = None;
     for offline in [false, false, true] {

@@ -13,7 +13,8 @@ use mkinitrd_pkg::base::digest::Sha256;
 use mkinitrd_pkg::base::error::{Diagnostic, ErrorKind};
 use mkinitrd_pkg::config::{Item, Source};
 use mkinitrd_pkg::family::deb::control::{lines, paragraphs};
-use mkinitrd_pkg::family::deb::index::{DebCatalog, Index, IndexError};
+use mkinitrd_pkg::family::deb::index::{DebCatalog, IndexError};
+use mkinitrd_pkg::family::repo::Index;
 use mkinitrd_pkg::package::{Catalog, Flaw, Location};
 use mkinitrd_pkg::plan::lock::{self, LockError};
 use mkinitrd_pkg::plan::{Blocked, Error, Plan, Reason, Request, plan};
@@ -83,7 +84,7 @@ impl Sandbox {
 
     fn catalog(&self) -> DebCatalog {
         let base = Location::Url(mirror());
-        DebCatalog::new("amd64", vec![Index { label: format!("{}/main", self.suite), base, text: self.packages() }]).unwrap()
+        DebCatalog::new("amd64", vec![Index::new(format!("{}/main", self.suite), base, self.packages())]).unwrap()
     }
 
     /// Asks apt what it would install. `--print-uris` skips ordering, which takes a second for each hundred packages.
@@ -319,7 +320,7 @@ fn repository(entries: &[&str]) -> DebCatalog {
 fn repositories(indexes: &[(&str, &[&str])]) -> DebCatalog {
     let indexes = indexes.iter().map(|(label, entries)| {
         let text: String = entries.iter().map(|entry| stanza(entry)).collect();
-        Index { label: (*label).to_owned(), base: Location::Url("http://mirror/debian/".to_owned()), text: text.into_bytes() }
+        Index::new(*label, Location::Url("http://mirror/debian/".to_owned()), text.into_bytes())
     });
     DebCatalog::new("amd64", indexes.collect()).unwrap()
 }
@@ -527,7 +528,7 @@ fn flaw_of(line: &str) -> Flaw {
     let kept = good.lines().filter(|known| !known.starts_with(&format!("{field}:")) && !known.is_empty());
     let text = kept.chain([line]).filter(|line| !line.ends_with(": -")).collect::<Vec<_>>().join("\n");
     let base = Location::Url("http://mirror/debian".to_owned());
-    let catalog = DebCatalog::new("amd64", vec![Index { label: "r".into(), base, text: text.into_bytes() }]).unwrap();
+    let catalog = DebCatalog::new("amd64", vec![Index::new("r", base, text.into_bytes())]).unwrap();
     match plan(&requested("a"), &catalog, &Silent) {
         Err(Error::Refused(refusal)) => refusal.flaw,
         other => panic!("{line}: {other:?}"),
@@ -571,7 +572,7 @@ fn d09_d11_an_entry_without_digest_or_size_is_refused() {
 fn an_entry_without_a_name_is_refused_with_its_line() {
     let base = Location::Url("http://mirror/debian".to_owned());
     let text = b"Package: a\nVersion: 1\nArchitecture: all\n\n\nPackage: b\nArchitecture: all\n".to_vec();
-    let error = DebCatalog::new("amd64", vec![Index { label: "r".into(), base, text }]).unwrap_err();
+    let error = DebCatalog::new("amd64", vec![Index::new("r", base, text)]).unwrap_err();
     assert_eq!(error, IndexError::Incomplete { repo: "r".into(), line: 6, field: "Version" });
 }
 

@@ -51,17 +51,16 @@ impl Peers {
         let peers = Peers { dir: dir.to_owned() };
         let mirror = mirror()?;
         peers.root("dracut", "dracut", &mirror)?;
-        if peers.root("peers", "initramfs-tools,cryptsetup-initramfs,busybox,mkosi,debian-archive-keyring", &mirror)? {
-            peers.newer_mkosi(&mirror)?;
-        }
+        peers.root("peers", "initramfs-tools,cryptsetup-initramfs,busybox,mkosi,debian-archive-keyring", &mirror)?;
+        peers.newer_mkosi(&mirror)?;
         Ok(peers)
     }
 
-    /// Makes one root; tells whether it was missing.
-    fn root(&self, name: &str, packages: &str, mirror: &str) -> Result<bool, String> {
+    /// Makes one root if it is missing.
+    fn root(&self, name: &str, packages: &str, mirror: &str) -> Result<(), String> {
         let root = self.dir.join(name);
         if root.join("etc/debian_version").exists() {
-            return Ok(false);
+            return Ok(());
         }
         println!("bench: making the root of `{name}`");
         let partial = self.dir.join(format!("{name}.partial"));
@@ -76,8 +75,7 @@ impl Peers {
         // An empty list of installed packages, for apt's simulation.
         let empty = root.join("root/empty");
         fs::write(&empty, "").map_err(at(&empty))?;
-        output(&mut self.inside(name, &["apt-get", "-qq", "update"]))?;
-        Ok(true)
+        output(&mut self.inside(name, &["apt-get", "-qq", "update"])).map(drop)
     }
 
     /// Puts sid's mkosi into its root: it is one architecture-independent package, and the newest there is. Its
@@ -86,10 +84,17 @@ impl Peers {
         let script = format!(
             "cd /root && echo 'deb {mirror} sid main' >sid.list && mkdir -p lists/partial &&
              o='-o Dir::Etc::SourceList=/root/sid.list -o Dir::Etc::SourceParts=- -o Dir::State::lists=/root/lists' &&
+             o=\"$o -o Acquire::Check-Valid-Until=false\" &&
              apt-get -qq $o update && apt-get -qq $o download mkosi && rm -rf lists sid.list &&
              dpkg -i --force-depends mkosi_*.deb"
         );
-        output(&mut self.inside("peers", &["sh", "-c", &script])).map(drop)
+        let is_there = self.root_of("peers").join("root/mkosi-of-sid");
+        if !is_there.exists() {
+            println!("bench: taking mkosi from sid");
+            output(&mut self.inside("peers", &["sh", "-c", &script]))?;
+            fs::write(&is_there, "").map_err(at(&is_there))?;
+        }
+        Ok(())
     }
 
     /// Returns the directory of a root.

@@ -17,18 +17,8 @@ use super::version;
 use crate::base::digest::Sha256;
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::limit;
+use crate::family::repo::Index;
 use crate::package::{Catalog, Constraint, Flaw, Location, Package, PackageId, Refusal, Relations};
-
-/// The verified text of one `Packages` file and where its packages lie.
-#[derive(Debug)]
-pub struct Index {
-    /// The repository as shown to people: `trixie/main`.
-    pub label: String,
-    /// What each entry's `Filename` is relative to: the archive's root.
-    pub base: Location,
-    /// The text, decompressed.
-    pub text: Vec<u8>,
-}
 
 /// An index cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -120,15 +110,15 @@ impl DebCatalog {
     pub fn without(arch: &str, indexes: Vec<Index>, hide: &dyn Fn(&Index, &str) -> bool) -> Result<Self, IndexError> {
         let mut build = Build::default();
         for (number, index) in indexes.iter().enumerate() {
-            if index.text.len() as u64 > limit::INDEX_BYTES_MAX {
-                return Err(IndexError::TooLarge { repo: index.label.clone(), found: index.text.len() });
+            if index.bytes.len() as u64 > limit::INDEX_BYTES_MAX {
+                return Err(IndexError::TooLarge { repo: index.label.clone(), found: index.bytes.len() });
             }
             build.scan(number as u16, index, &indexes, arch, hide)?;
         }
         let Build { entries, symbols, named, provided } = build;
         let text = |id: u32| {
             let entry: &Entry = &entries[id as usize];
-            &indexes[entry.index as usize].text[entry.version.range()]
+            &indexes[entry.index as usize].bytes[entry.version.range()]
         };
         let mut named = Groups::new(symbols.len(), named);
         named.sort_each(|&a, &b| {
@@ -144,13 +134,13 @@ impl DebCatalog {
     }
 
     fn text(&self, entry: &Entry, span: Span) -> &str {
-        let bytes = &self.indexes[entry.index as usize].text[span.range()];
+        let bytes = &self.indexes[entry.index as usize].bytes[span.range()];
         std::str::from_utf8(bytes).unwrap_or("\u{fffd}")
     }
 
     fn paragraph(&self, id: PackageId) -> Paragraph<'_> {
         let entry = self.entry(id);
-        Paragraph::new(&self.indexes[entry.index as usize].text[entry.paragraph.range()])
+        Paragraph::new(&self.indexes[entry.index as usize].bytes[entry.paragraph.range()])
     }
 
     fn refuse(&self, id: PackageId, flaw: Flaw) -> Refusal {
@@ -181,7 +171,7 @@ impl DebCatalog {
             };
             for id in 0..self.entries.len() as PackageId {
                 let entry = self.entry(id);
-                meet(&self.indexes[entry.index as usize].text[entry.name.range()]);
+                meet(&self.indexes[entry.index as usize].bytes[entry.name.range()]);
                 let mut named = [&b""[..]; NAMING_FIELDS.len()];
                 for field in self.paragraph(id).fields() {
                     if let Some(at) = NAMING_FIELDS.iter().position(|name| name.eq_ignore_ascii_case(field.name)) {
@@ -283,7 +273,7 @@ impl Catalog for DebCatalog {
     fn tie_break(&self, a: PackageId, b: PackageId) -> Ordering {
         let number = |id| {
             let entry = self.entry(id);
-            let name = &self.indexes[entry.index as usize].text[entry.name.range()];
+            let name = &self.indexes[entry.index as usize].bytes[entry.name.range()];
             self.symbols.find(&self.indexes, name).map_or(0, |symbol| self.met()[symbol as usize])
         };
         number(b).cmp(&number(a))
@@ -333,7 +323,7 @@ impl Build {
         arch: &str,
         hide: &dyn Fn(&Index, &str) -> bool,
     ) -> Result<(), IndexError> {
-        let text = &index.text[..];
+        let text = &index.bytes[..];
         let mut draft = Draft::default();
         let mut start = 0;
         for end in memchr_iter(b'\n', text).chain([text.len()]) {
@@ -371,7 +361,7 @@ impl Build {
         arch: &str,
         hide: &dyn Fn(&Index, &str) -> bool,
     ) -> Result<(), IndexError> {
-        let text = &index.text[..];
+        let text = &index.bytes[..];
         if draft.start >= end || text[draft.start..end].trim_ascii().is_empty() {
             return Ok(());
         }
@@ -603,7 +593,7 @@ impl Symbols {
         if self.spans.len() * 2 >= self.slots.len() {
             self.grow(indexes);
         }
-        let name = &indexes[index as usize].text[span.range()];
+        let name = &indexes[index as usize].bytes[span.range()];
         match self.probe(indexes, name) {
             Ok(symbol) => symbol,
             Err(slot) => {
@@ -625,7 +615,7 @@ impl Symbols {
         loop {
             let Some(symbol) = self.slots[slot].checked_sub(1) else { return Err(slot) };
             let (index, span) = self.spans[symbol as usize];
-            if &indexes[index as usize].text[span.range()] == name {
+            if &indexes[index as usize].bytes[span.range()] == name {
                 return Ok(symbol);
             }
             slot = (slot + 1) & mask;
@@ -636,7 +626,7 @@ impl Symbols {
         self.slots = vec![0; (self.slots.len() * 2).max(1 << 10)];
         for symbol in 0..self.spans.len() {
             let (index, span) = self.spans[symbol];
-            if let Err(slot) = self.probe(indexes, &indexes[index as usize].text[span.range()]) {
+            if let Err(slot) = self.probe(indexes, &indexes[index as usize].bytes[span.range()]) {
                 self.slots[slot] = symbol as u32 + 1;
             }
         }

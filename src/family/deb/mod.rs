@@ -1,6 +1,5 @@
 //! The deb family: Debian, Ubuntu and their kin.
 
-pub mod address;
 pub mod control;
 pub mod index;
 pub mod installed;

@@ -2,10 +2,10 @@
 
 use std::io;
 
-use super::address::BadName;
 use super::release::{FrameError, ReleaseError};
 use crate::base::digest::Sha256;
 use crate::base::error::{Diagnostic, ErrorKind};
+use crate::family::address::BadName;
 use crate::family::door::DoorError;
 
 /// A repository cannot be used.

@@ -6,7 +6,6 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::address::Base;
 use super::refusal::Error;
 use super::release::{self, Frame, Listed, Release};
 use super::sources::{INDEX_NAMES, Layout, RepoSpec};
@@ -14,7 +13,9 @@ use crate::base::date::{self, Seconds};
 use crate::base::digest::Sha256;
 use crate::base::limit;
 use crate::base::trust::{Seen, Signer};
+use crate::family::address::Base;
 use crate::family::door::Door;
+use crate::family::repo::{self, Index, Options};
 use crate::format::compress::{Format, decode};
 use crate::package::Location;
 
@@ -22,19 +23,6 @@ use crate::package::Location;
 const CLOCK_MIN: Seconds = 1_767_225_600;
 /// How far ahead of this machine's clock a release file may be dated.
 const AHEAD_MAX: Seconds = 24 * 3_600;
-
-/// How to treat repositories.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// Whether signatures and ages are checked. Digests always are.
-    pub verify: bool,
-    /// Whether the last verified metadata is used instead of the network's.
-    pub offline: bool,
-    /// Whether metadata that has expired is used, with a warning: it still says what was true when it was made.
-    pub expired: bool,
-    /// What time it is.
-    pub now: Seconds,
-}
 
 /// A repository whose indexes are verified.
 #[derive(Debug)]
@@ -60,21 +48,11 @@ impl Repository {
     }
 }
 
-/// A verified index.
-pub struct Index {
-    /// The repository as shown to people: `trixie/main`.
-    pub label: String,
-    /// What the `Filename`s in it are relative to; `Location::from` makes an address of it.
-    pub base: Base,
-    /// The content of `Packages`.
-    pub bytes: Vec<u8>,
-    /// Its digest: whatever is computed from it can be kept under this.
-    pub sha256: Sha256,
-}
-
-impl std::fmt::Debug for Index {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Index({} from {}, {} bytes, {:?})", self.label, self.base, self.bytes.len(), self.sha256)
+impl From<Repository> for repo::Repository {
+    fn from(from: Repository) -> Self {
+        let (name, priority) = (from.spec.to_string(), from.priority());
+        let date = from.release.and_then(|release| release.date);
+        Self { name, signer: from.signer, date, priority, indexes: from.indexes }
     }
 }
 
@@ -176,7 +154,7 @@ impl Opener<'_> {
             for arch in self.architectures(trusted.as_ref()) {
                 let name = format!("{component}/binary-{arch}/Packages");
                 if let Some((bytes, sha256)) = self.index(&dir, &name, trusted.as_ref())? {
-                    indexes.push(Index { label: label.clone(), base: self.base(&[], &bytes), bytes, sha256 });
+                    indexes.push(Index { label: label.clone(), base: self.root(&[], &bytes), bytes, sha256 });
                     found += 1;
                 }
             }
@@ -207,7 +185,7 @@ impl Opener<'_> {
         let trusted = self.release(path, None)?;
         match self.index(path, "Packages", trusted.as_ref())? {
             Some((bytes, sha256)) => {
-                let index = Index { label: self.repo(), base: self.base(&[path], &bytes), bytes, sha256 };
+                let index = Index { label: self.repo(), base: self.root(&[path], &bytes), bytes, sha256 };
                 Ok((trusted, vec![index]))
             }
             None => Err(Error::NotFound(self.repo())),
@@ -218,7 +196,7 @@ impl Opener<'_> {
     fn single(&self, path: &str) -> Result<(Option<Trusted>, Vec<Index>), Error> {
         let (dir, file) = path.rsplit_once('/').unwrap_or(("", path));
         let parent = dir.rsplit_once('/').map_or("", |(parent, _)| parent);
-        let made = |bytes: Vec<u8>, sha256| Index { label: self.repo(), base: self.base(&[dir, parent], &bytes), bytes, sha256 };
+        let made = |bytes: Vec<u8>, sha256| Index { label: self.repo(), base: self.root(&[dir, parent], &bytes), bytes, sha256 };
         if !self.options.verify {
             let from = self.spec.base.join(path)?;
             let packed = self.fetch(&from, limit::INDEX_BYTES_MAX)?.ok_or_else(|| Error::NotFound(self.repo()))?;
@@ -243,6 +221,10 @@ impl Opener<'_> {
             };
         }
         Err(Error::Unsigned(self.repo()))
+    }
+
+    fn root(&self, others: &[&str], packages: &[u8]) -> Location {
+        Location::from(&self.base(others, packages))
     }
 
     /// Chooses what `Filename` is relative to. On a mirror that is the base; a directory made by hand is looked at.

@@ -5,9 +5,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::address::{BadSource, Base, checked, escape};
 use crate::base::trust::{KeyRef, SignedBy};
 use crate::config::Source;
+use crate::family::address::{BadSource, Base, checked, escape};
 
 /// How a repository is laid out below its base.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 
 use super::{Database, LABEL};
-use crate::family::deb::index::{DebCatalog, Index, IndexError};
+use crate::family::deb::index::{DebCatalog, IndexError};
+use crate::family::repo::Index;
 use crate::package::{Catalog, Constraint, Flaw, Location, Package, PackageId, Refusal, Relations};
 
 /// The catalog of a machine.

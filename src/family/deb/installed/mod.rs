@@ -22,10 +22,10 @@ pub use files::Unfit;
 pub use status::{Conffile, Entry, State};
 
 use self::root::Root;
-use super::index::Index;
 use crate::base::digest::{Hasher, Sha256};
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::fs::FileError;
+use crate::family::repo::Index;
 use crate::package::Location;
 
 /// How packages are labelled that come from no repository.
@@ -168,7 +168,7 @@ impl Database {
             text.extend_from_slice(&entry.paragraph);
             text.push(b'\n');
         }
-        Index { label: LABEL.to_owned(), base: Location::Installed, text }
+        Index::new(LABEL, Location::Installed, text)
     }
 
     /// Returns what shows that dpkg works at this moment, or was interrupted: a sentence.

@@ -1,0 +1,181 @@
+//! Repositories of any family: named, opened and verified, and what their packages are.
+//!
+//! A family has its own idea of a repository and of an index; here is what all of them have in common, and the one place that tells them
+//! apart.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::base::date::Seconds;
+use crate::base::digest::Sha256;
+use crate::base::error::{Diagnostic, ErrorKind};
+use crate::base::trust::{SignedBy, Signer};
+use crate::config::Source;
+use crate::family::address::{BadSource, Base};
+use crate::family::deb;
+use crate::family::door::Door;
+use crate::package::{Catalog, Location};
+
+/// How to treat repositories.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Whether signatures and ages are checked. Digests always are.
+    pub verify: bool,
+    /// Whether the last verified metadata is used instead of the network's.
+    pub offline: bool,
+    /// Whether metadata that has expired is used, with a warning: it still says what was true when it was made.
+    pub expired: bool,
+    /// What time it is.
+    pub now: Seconds,
+}
+
+/// What repositories are opened for.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The package family: `deb`.
+    pub family: &'a str,
+    /// The release: `trixie`.
+    pub release: &'a str,
+    /// The parts of the archive that are wanted, where the family has such: `main`.
+    pub components: &'a [String],
+    /// The architecture in the family's own words.
+    pub arch: &'a str,
+}
+
+/// A repository to take packages from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Spec {
+    /// Of Debian and its kin.
+    Deb(deb::sources::RepoSpec),
+}
+
+/// A repository whose indexes are verified.
+#[derive(Debug)]
+pub struct Repository {
+    /// Its address and suite, as shown to people.
+    pub name: String,
+    /// Who signed it; `None` if that was not asked (`--no-verify`).
+    pub signer: Option<Signer>,
+    /// When it was made, if it says so.
+    pub date: Option<Seconds>,
+    /// Of equal versions that of the repository with the highest counts; 500 is ordinary.
+    pub priority: i32,
+    /// The indexes.
+    pub indexes: Vec<Index>,
+}
+
+/// A verified index of packages.
+#[derive(Clone)]
+pub struct Index {
+    /// The repository as shown to people: `trixie/main`.
+    pub label: String,
+    /// What the file names in it are relative to.
+    pub base: Location,
+    /// The content, decompressed.
+    pub bytes: Vec<u8>,
+    /// Its digest: whatever is computed from it can be kept under this.
+    pub sha256: Sha256,
+}
+
+impl Index {
+    /// Makes an index of bytes whose digest is not known yet.
+    pub fn new(label: impl Into<String>, base: Location, bytes: Vec<u8>) -> Self {
+        let sha256 = Sha256::of(&bytes);
+        Self { label: label.into(), base, bytes, sha256 }
+    }
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Index({} from {}, {} bytes, {:?})", self.label, self.base, self.bytes.len(), self.sha256)
+    }
+}
+
+/// A repository or an index cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A repository of Debian's kind.
+    #[error(transparent)]
+    Deb(#[from] deb::refusal::Error),
+    /// An index of Debian's kind.
+    #[error(transparent)]
+    DebIndex(#[from] deb::index::IndexError),
+}
+
+impl Error {
+    fn inner(&self) -> &dyn Diagnostic {
+        match self {
+            Error::Deb(err) => err,
+            Error::DebIndex(err) => err,
+        }
+    }
+}
+
+impl Diagnostic for Error {
+    fn kind(&self) -> ErrorKind {
+        self.inner().kind()
+    }
+
+    fn place(&self) -> Option<String> {
+        self.inner().place()
+    }
+
+    fn hints(&self) -> Vec<String> {
+        self.inner().hints()
+    }
+}
+
+impl Spec {
+    /// Opens the repository: verifies it and returns its indexes.
+    pub fn open(&self, door: &dyn Door, options: &Options) -> Result<Repository, Error> {
+        match self {
+            Spec::Deb(spec) => Ok(deb::repository::open(spec, door, options)?.into()),
+        }
+    }
+
+    /// Returns where it was written.
+    pub fn source(&self) -> &Source {
+        match self {
+            Spec::Deb(spec) => &spec.source,
+        }
+    }
+
+    /// Tells whether it was written so that its signature does not matter, which counts only together with `--no-verify`.
+    pub fn is_trusted(&self) -> bool {
+        match self {
+            Spec::Deb(spec) => spec.trusted,
+        }
+    }
+
+    /// Sets the keys that may sign it.
+    pub fn set_keys(&mut self, signed_by: SignedBy) {
+        match self {
+            Spec::Deb(spec) => spec.signed_by = signed_by,
+        }
+    }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Spec::Deb(spec) => spec.fmt(f),
+        }
+    }
+}
+
+/// Reads the value of `--repo`; a path is relative to `directory`.
+pub fn specs(value: &str, target: &Target<'_>, directory: &Path) -> Result<Vec<Spec>, BadSource> {
+    let specs = deb::sources::parse_repo(value, target.release, target.components, target.arch, directory)?;
+    Ok(specs.into_iter().map(Spec::Deb).collect())
+}
+
+/// Returns the repositories of a distribution's mirror: one for each suite.
+pub fn mirror(base: &Base, suites: &[String], target: &Target<'_>, source: &Source) -> Vec<Spec> {
+    let specs = deb::sources::mirror(base, suites, target.components, target.arch, source);
+    specs.into_iter().map(Spec::Deb).collect()
+}
+
+/// Reads indexes into a catalog, the one of highest priority first.
+pub fn catalog(target: &Target<'_>, indexes: Vec<Index>) -> Result<Box<dyn Catalog>, Error> {
+    Ok(Box::new(deb::index::DebCatalog::new(target.arch, indexes)?))
+}
