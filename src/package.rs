@@ -240,6 +240,8 @@ pub enum Resolver {
     /// apt's.
     #[default]
     Apt,
+    /// libsolv's as dnf asks it, of a catalog that has [`Solvables`].
+    Libsolv,
 }
 
 /// All packages of some repositories for one architecture, as the solver sees them. Entries are parsed when first asked for.

@@ -17,7 +17,7 @@ use super::symbol::{Groups, Symbols, Texts};
 use super::version::{self, Relation};
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::limit;
-use crate::package::{Catalog, Constraint, Flaw, Location, Op, Package, PackageId, Refusal, Relations, Solvables, Terms};
+use crate::package::{Catalog, Constraint, Flaw, Location, Op, Package, PackageId, Refusal, Relations, Resolver, Solvables, Terms};
 
 /// The verified metadata of one repository.
 #[derive(Debug)]
@@ -231,6 +231,10 @@ pub fn overlaps(offered: &(Op, String), wanted: &(Op, String)) -> bool {
 impl Catalog for RpmCatalog {
     fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    fn resolver(&self) -> Resolver {
+        Resolver::Libsolv
     }
 
     fn repos(&self) -> Vec<&str> {
