@@ -28,6 +28,7 @@ mod power;
 mod program;
 mod prune;
 mod repository;
+mod rpm;
 mod server;
 mod settings;
 mod solver;

@@ -1,0 +1,1 @@
+#[path="it/rpm.rs"] mod rpm;
