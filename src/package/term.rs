@@ -148,6 +148,9 @@ pub trait Solvables: Sync {
     /// Returns the packages that offer a name or have a file of this path, ascending.
     fn offering(&self, name: &str) -> Vec<PackageId>;
 
+    /// Returns the packages that offer a name of which this holds, ascending.
+    fn offering_like(&self, is_meant: &dyn Fn(&str) -> bool) -> Vec<PackageId>;
+
     /// Tells whether a package that offers a name offers versions that a range means.
     fn offers_in(&self, id: PackageId, constraint: &Constraint) -> bool;
 

@@ -35,7 +35,7 @@ fn metadata(dir: &Path, kind: &str) -> Vec<u8> {
     text
 }
 
-fn catalog(dir: &Path) -> RpmCatalog {
+pub fn catalog(dir: &Path) -> RpmCatalog {
     let index = Index {
         label: "r0".into(),
         base: Location::File(dir.to_owned()),
@@ -67,7 +67,7 @@ fn shown(plan: &Plan) -> Vec<String> {
 const AS_VALID: [(&str, &str); 0] = [];
 
 /// Compares every request of an oracle's file; returns how many there were.
-fn compare(oracle: &Path, catalog: &RpmCatalog, recommends: bool) -> usize {
+pub fn compare(oracle: &Path, catalog: &RpmCatalog, recommends: bool) -> usize {
     let text = fs::read_to_string(oracle).unwrap();
     let (mut count, mut wrong) = (0, Vec::new());
     for block in text.split("\n\n").filter(|block| !block.trim().is_empty()) {

@@ -347,6 +347,15 @@ impl Solvables for RpmCatalog {
         ids
     }
 
+    fn offering_like(&self, is_meant: &dyn Fn(&str) -> bool) -> Vec<PackageId> {
+        let symbols = 0..self.symbols.len() as u32;
+        let is_meant = |symbol: &u32| std::str::from_utf8(self.symbols.name(&self.texts, *symbol)).is_ok_and(is_meant);
+        let mut ids: Vec<PackageId> = symbols.filter(is_meant).flat_map(|symbol| self.offered.get(symbol)).copied().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
     fn offers_in(&self, id: PackageId, constraint: &Constraint) -> bool {
         let Some(wanted) = &constraint.range else {
             return self.offering(&constraint.name).binary_search(&id).is_ok();

@@ -30,6 +30,8 @@ pub struct Settings {
     pub best: bool,
     /// Packages of the same name for 32 and 64 bits can be there together.
     pub colors: bool,
+    /// What is asked for may be of another architecture than the best.
+    pub own_arch: bool,
     /// Packages that offer one of these can be there in several versions.
     pub multiversion: Vec<String>,
     /// Such packages still take the place of what they obsolete.
@@ -40,7 +42,7 @@ impl Settings {
     /// As dnf has them.
     pub fn of_dnf(weak: bool) -> Self {
         let multiversion = ["kernel", "kernel-PAE", "installonlypkg(kernel)", "installonlypkg(kernel-module)", "installonlypkg(vm)", "multiversion(kernel)"];
-        Self { weak, best: true, colors: true, multiversion: multiversion.map(str::to_owned).to_vec(), keep_obsoletes: true }
+        Self { weak, best: true, colors: true, own_arch: true, multiversion: multiversion.map(str::to_owned).to_vec(), keep_obsoletes: true }
     }
 }
 

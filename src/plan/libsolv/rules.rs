@@ -3,6 +3,7 @@
 //! The order matters: among solutions that are as good, it decides which is found.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::normal::{Form, Normal, invert, normalize};
@@ -110,7 +111,10 @@ pub fn make(pool: &Pool<'_>, jobs: &[Vec<Lit>], settings: &Settings) -> Rules {
     }
     let jobs_end = all.len();
     if pool.has_arches() {
-        inferior(pool, &added, settings, &mut all);
+        // Whoever asks for packages one by one means their architectures, too.
+        let asked: BTreeSet<&str> = jobs.iter().flatten().map(|&lit| pool.name(lit)).collect();
+        let is_free = |name: &str| settings.own_arch && asked.contains(name);
+        inferior(pool, &added, settings, &is_free, &mut all);
     }
     if settings.best {
         for (number, job) in jobs.iter().enumerate() {
@@ -329,14 +333,14 @@ impl<'p, 'c> Maker<'p, 'c> {
 }
 
 /// Adds that a package of an inferior architecture needs the better one beside it, or that it cannot be had.
-fn inferior(pool: &Pool<'_>, added: &[bool], settings: &Settings, rules: &mut Vec<Rule>) {
+fn inferior(pool: &Pool<'_>, added: &[bool], settings: &Settings, is_free: &dyn Fn(&str) -> bool, rules: &mut Vec<Rule>) {
     for lit in 1..pool.size() as Lit {
         if !added[lit as usize] {
             continue;
         }
         let name = pool.name(lit);
         let named: Vec<Lit> = pool.named(name).iter().copied().filter(|lit| added[*lit as usize]).collect();
-        if named.first() != Some(&lit) {
+        if named.first() != Some(&lit) || is_free(name) {
             continue;
         }
         let Some(best) = named.iter().map(|&lit| pool.score(lit)).filter(|score| *score > 1).min() else { continue };

@@ -19,8 +19,32 @@ pub fn select(pool: &Pool<'_>, text: &str) -> Vec<Vec<Lit>> {
     if let Some(found) = forms.into_iter().find(|found| !found.is_empty()) {
         return found;
     }
-    let provided = pool.providers(pool.dep(&provide(text))).to_vec();
-    if provided.is_empty() { Vec::new() } else { vec![provided] }
+    if !is_glob(text) {
+        let provided = pool.providers(pool.dep(&provide(text))).to_vec();
+        return if provided.is_empty() { Vec::new() } else { vec![provided] };
+    }
+    let offered = pool.solvables.offering_like(&|name| glob::matches(text.as_bytes(), name.as_bytes()));
+    let offered: Vec<Lit> = offered.into_iter().map(Pool::lit).collect();
+    if text.starts_with('/') {
+        return if offered.is_empty() { Vec::new() } else { vec![offered] };
+    }
+    by_names(pool, &offered)
+}
+
+fn is_glob(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}
+
+/// Makes a part for each name of some packages.
+fn by_names(pool: &Pool<'_>, lits: &[Lit]) -> Vec<Vec<Lit>> {
+    let mut parts: Vec<Vec<Lit>> = Vec::new();
+    for &lit in lits {
+        match parts.iter_mut().find(|part| pool.name(part[0]) == pool.name(lit)) {
+            Some(part) => part.push(lit),
+            None => parts.push(vec![lit]),
+        }
+    }
+    parts
 }
 
 fn filtered(lits: &[Lit], is_meant: impl Fn(Lit) -> bool) -> Vec<Lit> {
@@ -40,7 +64,7 @@ fn with_arch(pool: &Pool<'_>, text: &str, is_full: bool) -> Vec<Vec<Lit>> {
 
 /// Reads a name or a glob of names: each name is a part of its own, with what takes its place.
 fn by_name(pool: &Pool<'_>, text: &str) -> Vec<Vec<Lit>> {
-    if !text.contains(['*', '?', '[']) {
+    if !is_glob(text) {
         let found = pool.named(text).to_vec();
         return if found.is_empty() { Vec::new() } else { vec![with_obsoleting(pool, found)] };
     }
