@@ -17,7 +17,11 @@ use super::symbol::{Groups, Symbols, Texts};
 use super::version::{self, Relation};
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::limit;
+use crate::family::repo;
 use crate::package::{Catalog, Constraint, Flaw, Location, Op, Package, PackageId, Refusal, Relations, Resolver, Solvables, Terms};
+
+/// Where the first tag of metadata stands.
+const HEAD_BYTES: usize = 4096;
 
 /// The verified metadata of one repository.
 #[derive(Debug)]
@@ -148,22 +152,23 @@ impl RpmCatalog {
         Ok(Self { arches, origins, texts, entries, symbols, named, offered, obsoleted, supplementing, relations, filelists, files })
     }
 
-    /// Returns a path that some package needs and only `filelists.xml` can tell who has, if there is one.
-    pub fn needs_filelists(&self) -> Option<String> {
-        // Dependencies are in the text between quotes and begin with a slash.
-        for (number, text) in self.texts.indexes.iter().enumerate() {
-            if !self.filelists[number].is_empty() {
-                continue;
-            }
-            for at in memchr::memmem::find_iter(text, b" name=\"/") {
-                let rest = &text[at + 7..];
-                let path = &rest[..memchr::memchr(b'"', rest).unwrap_or(0)];
-                if !is_in_primary(path) && self.symbols.find(&self.texts, path).is_none() {
-                    return Some(String::from_utf8_lossy(path).into_owned());
-                }
+    /// Reads the indexes of repositories: of each its `primary.xml`, then its `filelists.xml` if that is there.
+    pub fn of(arch: &str, indexes: Vec<repo::Index>) -> Result<Self, IndexError> {
+        let mut read: Vec<Index> = Vec::new();
+        for index in indexes {
+            let head = &index.bytes[..index.bytes.len().min(HEAD_BYTES)];
+            match read.last_mut() {
+                Some(last) if memchr::memmem::find(head, b"<filelists").is_some() => last.filelists = index.bytes,
+                _ => read.push(Index {
+                    label: index.label,
+                    base: index.base,
+                    priority: 0,
+                    primary: index.bytes,
+                    filelists: Vec::new(),
+                }),
             }
         }
-        None
+        Self::new(arch, read)
     }
 
     fn entry(&self, id: PackageId) -> &Entry {
@@ -195,7 +200,7 @@ impl RpmCatalog {
 }
 
 /// Tells whether `primary.xml` lists every file of this path.
-fn is_in_primary(path: &[u8]) -> bool {
+pub fn is_in_primary(path: &[u8]) -> bool {
     path.starts_with(b"/etc/") || path == b"/usr/lib/sendmail" || memchr::memmem::find(path, b"bin/").is_some()
 }
 
