@@ -29,6 +29,8 @@ mod program;
 mod prune;
 mod repository;
 mod rpm;
+mod rpm_cases;
+mod rpm_payload;
 mod server;
 mod settings;
 mod solver;

@@ -1,5 +1,6 @@
 //! The RPM family against dnf and libsolv, over real metadata.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "what was compared is told")]
 
 use std::fs;
 use std::io::Read;
@@ -35,7 +36,7 @@ fn metadata(dir: &Path, kind: &str) -> Vec<u8> {
     text
 }
 
-pub fn catalog(dir: &Path) -> RpmCatalog {
+fn catalog(dir: &Path) -> RpmCatalog {
     let index = Index {
         label: "r0".into(),
         base: Location::File(dir.to_owned()),
@@ -67,7 +68,7 @@ fn shown(plan: &Plan) -> Vec<String> {
 const AS_VALID: [(&str, &str); 0] = [];
 
 /// Compares every request of an oracle's file; returns how many there were.
-pub fn compare(oracle: &Path, catalog: &RpmCatalog, recommends: bool) -> usize {
+fn compare(oracle: &Path, catalog: &RpmCatalog, recommends: bool) -> usize {
     let text = fs::read_to_string(oracle).unwrap();
     let (mut count, mut wrong) = (0, Vec::new());
     for block in text.split("\n\n").filter(|block| !block.trim().is_empty()) {
@@ -117,7 +118,7 @@ fn other_culprit(words: &str, error: &Error, reason: &str) -> Option<String> {
             // Two packages that are in each other's way: both are named.
             let names = reason.split_whitespace().filter(|word| word.contains(".el9.")).collect::<Vec<_>>();
             let is_named = |name: &&str| text.contains(name.rsplitn(3, '-').last().unwrap());
-            return (!names.iter().any(|name| is_named(&name))).then(|| format!("{words}: {text}, dnf says {reason}"));
+            return (!names.iter().any(is_named)).then(|| format!("{words}: {text}, dnf says {reason}"));
         }
     };
     (!text.contains(blamed)).then(|| format!("{words}: {text}, dnf says {reason}"))

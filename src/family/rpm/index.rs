@@ -18,7 +18,9 @@ use super::version::{self, Relation};
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::limit;
 use crate::family::repo;
-use crate::package::{Catalog, Constraint, Flaw, Location, Op, Package, PackageId, Refusal, Relations, Resolver, Solvables, Terms};
+use crate::package::{
+    Catalog, Constraint, Flaw, Location, Op, Package, PackageId, Refusal, Relations, Resolver, Solvables, Terms,
+};
 
 /// Where the first tag of metadata stands.
 const HEAD_BYTES: usize = 4096;
@@ -142,14 +144,25 @@ impl RpmCatalog {
             arches.iter().position(|arch| arch.as_bytes() == texts.get(entry.index, entry.arch))
         };
         let version = |id: PackageId| texts.str(entries[id as usize].index, entries[id as usize].version);
-        named.sort_each(|&a, &b| {
-            version::compare(version(b), version(a)).then_with(|| rank(a).cmp(&rank(b))).then(a.cmp(&b))
-        });
+        named.sort_each(|&a, &b| version::compare(version(b), version(a)).then_with(|| rank(a).cmp(&rank(b))).then(a.cmp(&b)));
         let offered = Groups::new(symbols.len(), &offered);
         let obsoleted = Groups::new(symbols.len(), &obsoleted);
         let relations = (0..entries.len()).map(|_| OnceLock::new()).collect();
         let files = OnceLock::new();
-        Ok(Self { arches, origins, texts, entries, symbols, named, offered, obsoleted, supplementing, relations, filelists, files })
+        Ok(Self {
+            arches,
+            origins,
+            texts,
+            entries,
+            symbols,
+            named,
+            offered,
+            obsoleted,
+            supplementing,
+            relations,
+            filelists,
+            files,
+        })
     }
 
     /// Reads the indexes of repositories: of each its `primary.xml`, then its `filelists.xml` if that is there.

@@ -118,7 +118,9 @@ pub fn payload(package_file: &mut dyn Read, expected: Option<&Package>, visit: &
     if let Some(package) = expected {
         check_identity(&identity, package)?;
     }
-    let is_known = |name: &&String| !FEATURES.iter().any(|known| name.strip_prefix("rpmlib(").and_then(|rest| rest.strip_suffix(')')) == Some(known));
+    let is_known = |name: &&String| {
+        !FEATURES.iter().any(|known| name.strip_prefix("rpmlib(").and_then(|rest| rest.strip_suffix(')')) == Some(known))
+    };
     if let Some(feature) = identity.features.iter().find(is_known) {
         return Err(ReadError::Unsupported(format!("what the package requires of rpm, `{feature}`,")));
     }
@@ -137,7 +139,13 @@ pub fn payload(package_file: &mut dyn Read, expected: Option<&Package>, visit: &
         Some(other) => return Err(ReadError::Unsupported(format!("the compression `{other}` of the payload"))),
     };
     let mut packed = HashingReader::new(package_file);
-    let mut archive = Archive { bytes: BufReader::with_capacity(BUFFER_BYTES, decode::reader(format, &mut packed).map_err(from_io)?), at: 0 };
+    // A package without files may have no payload at all.
+    if files.is_empty() {
+        io::copy(&mut packed, &mut io::sink())?;
+        return check_digest(&header, &packed.finish().0);
+    }
+    let mut archive =
+        Archive { bytes: BufReader::with_capacity(BUFFER_BYTES, decode::reader(format, &mut packed).map_err(from_io)?), at: 0 };
     let result = members(&mut archive, files, visit).map_err(|err| match err {
         ReadError::Io(err) => from_io(err),
         err => err,
@@ -180,7 +188,11 @@ fn names(header: &Header) -> Result<Vec<Vec<u8>>, ReadError> {
     let (bases, dirs) = (header.strings(tag::BASE_NAMES), header.strings(tag::DIR_NAMES));
     let places = header.numbers(tag::DIR_INDEXES);
     if places.len() != bases.len() {
-        return Err(ReadError::Format(format!("the header has {} file names and {} directories of them", bases.len(), places.len())));
+        return Err(ReadError::Format(format!(
+            "the header has {} file names and {} directories of them",
+            bases.len(),
+            places.len()
+        )));
     }
     let join = |(base, place): (&&[u8], &u64)| {
         let dir = usize::try_from(*place).ok().and_then(|place| dirs.get(place));
@@ -245,7 +257,8 @@ fn files(header: &Header) -> Result<Vec<File>, ReadError> {
     }
     let has_inodes = !inodes.is_empty();
     for file in &mut files {
-        file.set = file.set.filter(|set| has_inodes && file.mode & S_IFMT == S_IFREG && sets.get(set).is_some_and(|count| *count > 1));
+        file.set =
+            file.set.filter(|set| has_inodes && file.mode & S_IFMT == S_IFREG && sets.get(set).is_some_and(|count| *count > 1));
     }
     Ok(files)
 }
@@ -297,7 +310,9 @@ fn members<R: Read>(archive: &mut Archive<R>, files: Vec<File>, visit: &mut Visi
     }
     let missing = files.iter().zip(&is_seen).find(|(file, seen)| !**seen && !file.is_ghost && file.mode & S_IFMT == S_IFREG);
     match missing {
-        Some((file, _)) => Err(ReadError::Format(format!("`{}` is in the header and not in the payload", file.name.escape_ascii()))),
+        Some((file, _)) => {
+            Err(ReadError::Format(format!("`{}` is in the header and not in the payload", file.name.escape_ascii())))
+        }
         None => Ok(()),
     }
 }
@@ -320,7 +335,10 @@ fn give<R: Read>(archive: &mut Archive<R>, file: &File, size_bytes: u64, visit: 
                 )));
             }
             if size_bytes > limit::FILE_BYTES_MAX {
-                return Err(ReadError::Limit { what: format!("`{}`", shown()), limit: format!("{} bytes", limit::FILE_BYTES_MAX) });
+                return Err(ReadError::Limit {
+                    what: format!("`{}`", shown()),
+                    limit: format!("{} bytes", limit::FILE_BYTES_MAX),
+                });
             }
             MemberKind::File(size_bytes)
         }

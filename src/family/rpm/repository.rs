@@ -208,11 +208,9 @@ impl Opener<'_> {
     fn check_direction(&self, list: &List, text: &[u8], signature: &[u8]) -> Result<(), Error> {
         let Some(found) = list.date else { return Ok(()) };
         match self.door.seen(&self.repo) {
-            Some(seen) if found < seen.date => Err(Error::Rollback {
-                repo: self.repo.clone(),
-                found: date::show(found),
-                seen: date::show(seen.date),
-            }),
+            Some(seen) if found < seen.date => {
+                Err(Error::Rollback { repo: self.repo.clone(), found: date::show(found), seen: date::show(seen.date) })
+            }
             _ if self.options.offline => Ok(()),
             _ => {
                 self.remember(found, text, signature);
@@ -294,7 +292,9 @@ fn parse(text: &[u8]) -> Result<List, String> {
     let (mut date, mut primary, mut filelists) = (None, None, None);
     while let Some(tag) = scanner.tag().map_err(wrong)? {
         match (tag.name, tag.is_end) {
-            (b"revision", false) => date = std::str::from_utf8(scanner.text().trim_ascii()).ok().and_then(|text| text.parse().ok()),
+            (b"revision", false) => {
+                date = std::str::from_utf8(scanner.text().trim_ascii()).ok().and_then(|text| text.parse().ok())
+            }
             (b"data", false) => match tag.get(b"type") {
                 Some(b"primary") => primary = Some(listed(&mut scanner)?),
                 Some(b"filelists") => filelists = Some(listed(&mut scanner)?),
@@ -351,7 +351,10 @@ mod tests {
             )
         };
         let list = parse(text("primary", "sha256").as_bytes()).unwrap();
-        assert_eq!((list.date, list.primary.name.as_str(), list.primary.size_bytes), (Some(1_644_263_915), "repodata/p.xml.gz", Some(7)));
+        assert_eq!(
+            (list.date, list.primary.name.as_str(), list.primary.size_bytes),
+            (Some(1_644_263_915), "repodata/p.xml.gz", Some(7))
+        );
         assert!(list.filelists.is_none());
         assert!(parse(text("filelists", "sha256").as_bytes()).is_err());
         assert!(parse(text("primary", "md5").as_bytes()).is_err());

@@ -127,8 +127,10 @@ mod tests {
             ("(a with b = 1:2-3)", "(a with b = 1:2-3)"),
             ("((a and b) unless (c or d))", "((a and b) unless (c or d))"),
             ("(perl(Foo::Bar) without perl-foo)", "(perl(Foo::Bar) without perl-foo)"),
-            ("(python3.9dist(urllib3) < 1.27 with python3.9dist(urllib3) >= 1.21.1)",
-             "(python3.9dist(urllib3) < 1.27 with python3.9dist(urllib3) >= 1.21.1)"),
+            (
+                "(python3.9dist(urllib3) < 1.27 with python3.9dist(urllib3) >= 1.21.1)",
+                "(python3.9dist(urllib3) < 1.27 with python3.9dist(urllib3) >= 1.21.1)",
+            ),
             ("(a)", "a"),
         ] {
             assert_eq!(parse(text).map(|term| term.to_string()).as_deref(), Ok(shown), "{text}");
@@ -138,7 +140,9 @@ mod tests {
     #[test]
     fn what_is_no_dependency_is_refused() {
         let deep = format!("{}a{}", "(".repeat(100), ")".repeat(100));
-        for text in ["(a and)", "(a", "()", "(a and b or c)", "(a if b if c)", "(a else b)", "(a >= )", "(a <> b)", "(a) b", &deep] {
+        for text in
+            ["(a and)", "(a", "()", "(a and b or c)", "(a if b if c)", "(a else b)", "(a >= )", "(a <> b)", "(a) b", &deep]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

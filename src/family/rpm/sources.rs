@@ -40,6 +40,20 @@ pub fn parse_repo(value: &str, directory: &Path) -> Result<Vec<RepoSpec>, BadSou
     Ok(vec![RepoSpec { base, signed_by: SignedBy { keys: Vec::new(), shipped: true }, source }])
 }
 
+/// Returns the repositories of a distribution's mirror: one for each path below it, in which `{release}` and `{arch}` stand for
+/// what is wanted.
+pub fn mirror(base: &Base, paths: &[String], release: &str, arch: &str, source: &Source) -> Vec<RepoSpec> {
+    let below = |path: &String| {
+        let path = path.replace("{release}", release).replace("{arch}", arch);
+        let base = match base {
+            Base::Url(url) => Base::Url(format!("{url}/{}", path.trim_matches('/'))),
+            Base::Dir(dir) => Base::Dir(dir.join(path.trim_matches('/'))),
+        };
+        RepoSpec { base, signed_by: SignedBy { keys: Vec::new(), shipped: true }, source: source.clone() }
+    };
+    paths.iter().map(below).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -169,7 +169,10 @@ mod tests {
         let text = br#"<?xml version="1.0"?><!-- <no> --><a x="1" rpm:y='2 > 1'/><rpm:b>t&amp;u</rpm:b>"#;
         let mut scanner = Scanner::new(text, 0);
         let tag = scanner.tag().unwrap().unwrap();
-        assert_eq!((tag.name, tag.is_empty, tag.get(b"x"), tag.get(b"rpm:y")), (&b"a"[..], true, Some(&b"1"[..]), Some(&b"2 > 1"[..])));
+        assert_eq!(
+            (tag.name, tag.is_empty, tag.get(b"x"), tag.get(b"rpm:y")),
+            (&b"a"[..], true, Some(&b"1"[..]), Some(&b"2 > 1"[..]))
+        );
         let tag = scanner.tag().unwrap().unwrap();
         assert_eq!((tag.name, tag.get(b"x"), decode(scanner.text()).into_owned()), (&b"b"[..], None, b"t&u".to_vec()));
         assert!(scanner.tag().unwrap().unwrap().is_end);
@@ -185,7 +188,9 @@ mod tests {
 
     #[test]
     fn entities_are_decoded_and_unknown_ones_left() {
-        for (raw, decoded) in [("a &gt;= 1", "a >= 1"), ("&#65;&#x42;", "AB"), ("&nbsp;&", "&nbsp;&"), ("&#xfffffff;", "&#xfffffff;")] {
+        for (raw, decoded) in
+            [("a &gt;= 1", "a >= 1"), ("&#65;&#x42;", "AB"), ("&nbsp;&", "&nbsp;&"), ("&#xfffffff;", "&#xfffffff;")]
+        {
             assert_eq!(decode(raw.as_bytes()).as_ref(), decoded.as_bytes(), "{raw}");
         }
     }

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use super::Job;
 use super::pool::{DepId, Lit, Pool};
 use super::rules::{Rule, RuleId, Why};
-use super::Job;
 use crate::config::Item;
 use crate::plan::explain::{no_version, unknown};
 use crate::plan::{Blocked, Error, Request, Step, blocked};
@@ -12,7 +12,9 @@ use crate::plan::{Blocked, Error, Request, Step, blocked};
 /// Says that nothing is what a word of the request means.
 pub fn unavailable(pool: &Pool<'_>, item: &Item, text: &str) -> Error {
     match text.split_once('=') {
-        Some((name, version)) if !pool.named(name.trim()).is_empty() => no_version(pool.catalog, item, name.trim(), version.trim()),
+        Some((name, version)) if !pool.named(name.trim()).is_empty() => {
+            no_version(pool.catalog, item, name.trim(), version.trim())
+        }
         Some((name, _)) if !name.contains([' ', '<', '>']) => unknown(pool.catalog, item, name.trim()),
         _ => unknown(pool.catalog, item, text),
     }
@@ -74,9 +76,7 @@ pub fn why_not(request: &Request, pool: &Pool<'_>, jobs: &[Job<'_>], rules: &[Ru
             let but = format!("but {} takes the place of `{}`, that is {}", name(a), pool.term(dep), name(b));
             two(way(a), way(b), but)
         }
-        Why::SameName(a, b) => {
-            two(way(a), way(b), format!("but only one of {} and {} can be there", name(a), name(b)))
-        }
+        Why::SameName(a, b) => two(way(a), way(b), format!("but only one of {} and {} can be there", name(a), name(b))),
         _ => {
             let lit = -end.first;
             let mut texts = way(lit);

@@ -13,7 +13,7 @@ mod solver;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::{Error, Plan, Planned, Part, Reason, Request, blocked, order};
+use super::{Error, Part, Plan, Planned, Reason, Request, blocked, order};
 use crate::base::limit;
 use crate::config::Item;
 use crate::package::{Catalog, PackageId, Solvables, Word};
@@ -41,13 +41,32 @@ pub struct Settings {
 impl Settings {
     /// As dnf has them.
     pub fn of_dnf(weak: bool) -> Self {
-        let multiversion = ["kernel", "kernel-PAE", "installonlypkg(kernel)", "installonlypkg(kernel-module)", "installonlypkg(vm)", "multiversion(kernel)"];
-        Self { weak, best: true, colors: true, own_arch: true, multiversion: multiversion.map(str::to_owned).to_vec(), keep_obsoletes: true }
+        let multiversion = [
+            "kernel",
+            "kernel-PAE",
+            "installonlypkg(kernel)",
+            "installonlypkg(kernel-module)",
+            "installonlypkg(vm)",
+            "multiversion(kernel)",
+        ];
+        Self {
+            weak,
+            best: true,
+            colors: true,
+            own_arch: true,
+            multiversion: multiversion.map(str::to_owned).to_vec(),
+            keep_obsoletes: true,
+        }
     }
 }
 
 /// Finds the packages for a request whose parts are each met by one of some packages; ascending. For tests of the solver by itself.
-pub fn solve(catalog: &dyn Catalog, solvables: &dyn Solvables, jobs: &[Vec<PackageId>], settings: &Settings) -> Option<Vec<PackageId>> {
+pub fn solve(
+    catalog: &dyn Catalog,
+    solvables: &dyn Solvables,
+    jobs: &[Vec<PackageId>],
+    settings: &Settings,
+) -> Option<Vec<PackageId>> {
     let pool = Pool::new(catalog, solvables, &|_| false);
     let jobs: Vec<Vec<Lit>> = jobs.iter().map(|job| job.iter().copied().map(Pool::lit).collect()).collect();
     let mut solver = Solver::new(&pool, rules::make(&pool, &jobs, settings), settings.colors);

@@ -6,10 +6,10 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use super::Settings;
 use super::normal::{Form, Normal, invert, normalize};
 use super::policy;
 use super::pool::{DepId, Lit, Pool};
-use super::Settings;
 
 /// The number of a rule.
 pub type RuleId = usize;
@@ -289,7 +289,8 @@ impl<'p, 'c> Maker<'p, 'c> {
                 match self.pool.dep_at(b) {
                     Dep::Join(Word::Else, condition, other) => {
                         self.mentioned(other, negative, wanted);
-                        self.mentioned(condition, !negative, wanted);
+                        // It is wanted one way or the other.
+                        self.mentioned(condition, false, wanted);
                     }
                     _ => self.mentioned(b, !negative, wanted),
                 }

@@ -1,9 +1,9 @@
 //! Solves rules as libsolv does: what must be is propagated, the rest decided in the order of the rules, a conflict becomes a
 //! rule of its own, and at the end choices are looked at once more.
 
+use super::normal::{Form, Normal, normalize};
 use super::policy;
 use super::pool::{Dep, DepId, Lit, Pool};
-use super::normal::{Form, Normal, normalize};
 use super::rules::{Rule, RuleId, Rules, Why};
 use crate::package::Word;
 
@@ -384,9 +384,7 @@ impl<'p, 'c> Solver<'p, 'c> {
             if level < before {
                 continue;
             }
-            if weak
-                && let Some(reached) = self.meet_weak(level)?
-            {
+            if weak && let Some(reached) = self.meet_weak(level)? {
                 level = reached;
                 continue;
             }
@@ -535,7 +533,9 @@ impl<'p, 'c> Solver<'p, 'c> {
             Dep::Join(word @ (Word::If | Word::Unless), a, b) => {
                 let is_if = word == Word::If;
                 match self.pool.dep_at(b) {
-                    Dep::Join(Word::Else, condition, other) if self.is_met(condition) => self.is_met(if is_if { a } else { other }),
+                    Dep::Join(Word::Else, condition, other) if self.is_met(condition) => {
+                        self.is_met(if is_if { a } else { other })
+                    }
                     Dep::Join(Word::Else, _, other) => self.is_met(if is_if { other } else { a }),
                     _ if is_if => self.is_met(a) || !self.is_met(b),
                     _ => self.is_met(a) && !self.is_met(b),
@@ -582,7 +582,9 @@ impl<'p, 'c> Solver<'p, 'c> {
     fn missing(&self, dep: DepId, is_candidate: impl Fn(Lit) -> bool) -> Vec<Lit> {
         let of = |lits: &[Lit]| match lits.iter().any(|lit| *lit > 0 && self.has(*lit)) {
             true => Vec::new(),
-            false => lits.iter().copied().filter(|&lit| lit > 0 && self.decided[lit as usize] == 0 && is_candidate(lit)).collect(),
+            false => {
+                lits.iter().copied().filter(|&lit| lit > 0 && self.decided[lit as usize] == 0 && is_candidate(lit)).collect()
+            }
         };
         if !self.pool.is_complex(dep) {
             return of(&self.pool.providers(dep));
