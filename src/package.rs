@@ -1,5 +1,7 @@
 //! Packages as every family describes them: what they are called, need, offer and refuse, and where their bytes lie.
 
+mod term;
+
 use std::cmp::Ordering;
 use std::fmt;
 use std::path::PathBuf;
@@ -7,6 +9,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Sha256;
+
+pub use term::{Solvables, Term, Terms, Word};
 
 /// A package of a repository.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -187,6 +191,8 @@ pub struct Relations {
     pub provides: Vec<Capability>,
     /// What must not be there.
     pub conflicts: Vec<Constraint>,
+    /// All of this in full, where a family has more than the lists above can say.
+    pub terms: Option<Box<Terms>>,
 }
 
 /// An entry of an index that cannot be used.
@@ -234,6 +240,8 @@ pub enum Resolver {
     /// apt's.
     #[default]
     Apt,
+    /// libsolv's as dnf asks it, of a catalog that has [`Solvables`].
+    Libsolv,
 }
 
 /// All packages of some repositories for one architecture, as the solver sees them. Entries are parsed when first asked for.
@@ -289,6 +297,11 @@ pub trait Catalog: Sync {
 
     /// Returns all package names, in any order, for suggestions.
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
+
+    /// Returns what resolvers of families with more than lists of alternatives ask; none if this family has no more.
+    fn solvables(&self) -> Option<&dyn Solvables> {
+        None
+    }
 
     /// Returns all packages that meet a constraint, those of its very name first.
     fn offers(&self, constraint: &Constraint) -> Vec<PackageId> {

@@ -4,6 +4,8 @@
 
 /// A decompressed repository index. Debian sid's `Packages` is 60 MB; filelists of others reach 700 MB.
 pub const INDEX_BYTES_MAX: u64 = 2 << 30;
+/// Packages of one index (Debian sid has 70 000, Fedora with updates 100 000).
+pub const INDEX_PACKAGES_MAX: usize = 4_000_000;
 /// A signed release file (`InRelease` of Debian: 0.2 MB).
 pub const RELEASE_BYTES_MAX: u64 = 16 << 20;
 /// A package file. The largest that an initrd touches are firmware packages (0.4 GB).

@@ -7,6 +7,7 @@ pub mod address;
 pub mod deb;
 pub mod door;
 pub mod repo;
+pub mod rpm;
 
 use std::cmp::Ordering;
 use std::io::Read;
@@ -86,12 +87,13 @@ pub enum ReadError {
 pub type Visit<'a> = dyn FnMut(Member, &mut dyn Read) -> Result<(), ReadError> + 'a;
 
 /// The names of the families.
-pub const NAMES: [&str; 1] = ["deb"];
+pub const NAMES: [&str; 2] = ["deb", "rpm"];
 
 /// Returns the family of this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Family> {
     match name {
         "deb" => Some(&deb::Deb),
+        "rpm" => Some(&rpm::Rpm),
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! Turns a request and the repositories' catalog into the exact list of packages, with a reason for each.
 
 mod explain;
+pub mod libsolv;
 pub mod lock;
 mod order;
 mod parts;
@@ -245,6 +246,10 @@ impl Diagnostic for Error {
 pub fn plan(request: &Request, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Plan, Error> {
     match catalog.resolver() {
         Resolver::Apt => as_apt(request, catalog, reporter),
+        Resolver::Libsolv => match catalog.solvables() {
+            Some(solvables) => libsolv::plan(request, catalog, solvables, reporter),
+            None => as_apt(request, catalog, reporter),
+        },
     }
 }
 

@@ -28,7 +28,7 @@ pub fn unpacking(pool: &mut Pool<'_>, choice: &Choice) -> Vec<PackageId> {
 
 /// Returns the strongly connected components, each sorted, those that others point to first (Tarjan's algorithm, with
 /// a stack of its own because the depth is the input's).
-fn components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
+pub fn components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
     const NEW: usize = usize::MAX;
     let mut numbers = vec![NEW; edges.len()];
     let mut lowest = vec![NEW; edges.len()];

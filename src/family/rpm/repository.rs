@@ -1,0 +1,371 @@
+//! From a source to verified metadata: `repomd.xml` and its signature, then each file by its digest.
+//!
+//! The order is the security: size cap, signature over the exact bytes, and only then parsing; a compressed file by size and
+//! digest before it is decompressed, and the decompressed one again.
+
+use super::sources::RepoSpec;
+use super::xml::{self, Scanner};
+use crate::base::date::{self, Seconds};
+use crate::base::digest::Sha256;
+use crate::base::error::{Diagnostic, ErrorKind};
+use crate::base::limit;
+use crate::base::trust::Seen;
+use crate::family::address::BadName;
+use crate::family::door::{Door, DoorError};
+use crate::family::repo::{Index, Options, Repository};
+use crate::format::compress::{Format, decode};
+
+/// The list of a repository's metadata.
+const LIST: &str = "repodata/repomd.xml";
+/// Its signature.
+const SIGNATURE: &str = "repodata/repomd.xml.asc";
+/// Bytes of a signature.
+const SIGNATURE_BYTES_MAX: u64 = 1 << 20;
+
+/// A repository cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no list of metadata.
+    #[error("`{0}` is not a package repository: it has no `repodata/repomd.xml`")]
+    NotFound(String),
+    /// There is a repository, but nothing that vouches for it.
+    #[error("the metadata of `{0}` are not signed")]
+    Unsigned(String),
+    /// The signature does not count.
+    #[error("the signature of `{repo}` cannot be trusted")]
+    Signature {
+        /// The repository.
+        repo: String,
+        /// Why.
+        #[source]
+        source: DoorError,
+    },
+    /// A file cannot be fetched.
+    #[error("`{repo}` cannot be read")]
+    Fetch {
+        /// The repository.
+        repo: String,
+        /// Why.
+        #[source]
+        source: DoorError,
+    },
+    /// A name in the list leaves the repository.
+    #[error("the list of metadata of `{repo}` names a file outside of it")]
+    Name {
+        /// The repository.
+        repo: String,
+        /// Which.
+        #[source]
+        source: BadName,
+    },
+    /// The list is damaged or lacks something.
+    #[error("`repomd.xml` of `{repo}` cannot be used: {what}")]
+    List {
+        /// The repository.
+        repo: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// A file is listed and not there.
+    #[error("`{repo}` lists `{name}` and does not have it")]
+    Gone {
+        /// The repository.
+        repo: String,
+        /// The file.
+        name: String,
+    },
+    /// A file differs from what the list says of it.
+    #[error("`{name}` of `{repo}` has the digest {found}, and `repomd.xml` says {wanted}")]
+    Digest {
+        /// The repository.
+        repo: String,
+        /// The file.
+        name: String,
+        /// What the list says.
+        wanted: Sha256,
+        /// What it has.
+        found: Sha256,
+    },
+    /// A file cannot be decompressed.
+    #[error("`{name}` of `{repo}` cannot be decompressed")]
+    Decompress {
+        /// The repository.
+        repo: String,
+        /// The file.
+        name: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is older than what was seen before.
+    #[error("the metadata of `{repo}` go back in time: they are of {found}, and such of {seen} were seen before")]
+    Rollback {
+        /// The repository.
+        repo: String,
+        /// Its date.
+        found: String,
+        /// The date seen before.
+        seen: String,
+    },
+    /// It was never read while there was a network.
+    #[error("the metadata of `{0}` are not on this machine")]
+    NeverSeen(String),
+}
+
+impl Diagnostic for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Error::NotFound(_) | Error::Gone { .. } | Error::NeverSeen(_) => ErrorKind::Unavailable,
+            Error::Fetch { source, .. } => source.kind(),
+            _ => ErrorKind::Untrusted,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Error::Unsigned(_) => vec!["use `--no-verify` if you trust where it comes from".to_owned()],
+            Error::Signature { source, .. } | Error::Fetch { source, .. } => source.hints(),
+            Error::NeverSeen(_) => vec!["run once without `--offline`".to_owned()],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A file of the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Listed {
+    name: String,
+    sha256: Sha256,
+    open_sha256: Option<Sha256>,
+    size_bytes: Option<u64>,
+}
+
+/// What the list says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct List {
+    date: Option<Seconds>,
+    primary: Listed,
+    filelists: Option<Listed>,
+}
+
+/// Opens a repository: verifies its list of metadata and returns them.
+pub fn open(spec: &RepoSpec, door: &dyn Door, options: &Options) -> Result<Repository, Error> {
+    let opener = Opener { spec, door, options, repo: spec.to_string() };
+    let (text, signature) = opener.list()?;
+    let signer = match (options.verify, &signature) {
+        (false, _) => None,
+        (true, None) => return Err(Error::Unsigned(opener.repo)),
+        (true, Some(signature)) => {
+            let verdict = door.verify(&spec.signed_by, &text, signature);
+            Some(verdict.map_err(|source| Error::Signature { repo: opener.repo.clone(), source })?)
+        }
+    };
+    let list = parse(&text).map_err(|what| Error::List { repo: opener.repo.clone(), what })?;
+    if let Some(signature) = &signature {
+        opener.check_direction(&list, &text, signature)?;
+    }
+    let mut indexes = vec![opener.index(&list.primary)?];
+    // The list of all files is large; most repositories never need it.
+    if let Some(filelists) = &list.filelists
+        && needs_filelists(&indexes[0].bytes)
+    {
+        indexes.push(opener.index(filelists)?);
+    }
+    Ok(Repository { name: opener.repo, signer, date: list.date, priority: 500, indexes })
+}
+
+struct Opener<'a> {
+    spec: &'a RepoSpec,
+    door: &'a dyn Door,
+    options: &'a Options,
+    repo: String,
+}
+
+impl Opener<'_> {
+    fn fetch(&self, name: &str, size_bytes_max: u64) -> Result<Option<Vec<u8>>, Error> {
+        let from = self.spec.base.join(name).map_err(|source| Error::Name { repo: self.repo.clone(), source })?;
+        self.door.fetch(&from, size_bytes_max).map_err(|source| Error::Fetch { repo: self.repo.clone(), source })
+    }
+
+    /// The list and its signature: the repository's, or without a network those that were last seen.
+    fn list(&self) -> Result<(Vec<u8>, Option<Vec<u8>>), Error> {
+        let is_local = matches!(self.spec.base, crate::family::address::Base::Dir(_));
+        if self.options.offline && !is_local {
+            let seen = self.door.seen(&self.repo).ok_or_else(|| Error::NeverSeen(self.repo.clone()))?;
+            let of = |wanted: &str| {
+                let found = seen.files.iter().find(|(name, _)| name == wanted)?;
+                self.door.cached(&found.1)
+            };
+            let text = of(LIST).ok_or_else(|| Error::NeverSeen(self.repo.clone()))?;
+            return Ok((text, of(SIGNATURE)));
+        }
+        let text = self.fetch(LIST, limit::RELEASE_BYTES_MAX)?.ok_or_else(|| Error::NotFound(self.repo.clone()))?;
+        let signature = if self.options.verify { self.fetch(SIGNATURE, SIGNATURE_BYTES_MAX)? } else { None };
+        Ok((text, signature))
+    }
+
+    /// Refuses metadata older than such that were seen before, and remembers them otherwise.
+    fn check_direction(&self, list: &List, text: &[u8], signature: &[u8]) -> Result<(), Error> {
+        let Some(found) = list.date else { return Ok(()) };
+        match self.door.seen(&self.repo) {
+            Some(seen) if found < seen.date => {
+                Err(Error::Rollback { repo: self.repo.clone(), found: date::show(found), seen: date::show(seen.date) })
+            }
+            _ if self.options.offline => Ok(()),
+            _ => {
+                self.remember(found, text, signature);
+                Ok(())
+            }
+        }
+    }
+
+    fn remember(&self, date: Seconds, text: &[u8], signature: &[u8]) {
+        let files = [(LIST, text), (SIGNATURE, signature)].map(|(name, bytes)| {
+            let sha256 = Sha256::of(bytes);
+            self.door.keep(&sha256, bytes);
+            (name.to_owned(), sha256)
+        });
+        let (repository, fetched) = (self.repo.clone(), self.options.now);
+        self.door.remember(&Seen { repository, date, text: Sha256::of(text), fetched, files: files.to_vec() });
+    }
+
+    /// Fetches a file of the list, verified and decompressed.
+    fn index(&self, listed: &Listed) -> Result<Index, Error> {
+        let (repo, name) = (|| self.repo.clone(), || listed.name.clone());
+        let bytes = match listed.open_sha256.as_ref().and_then(|sha256| self.door.cached(sha256)) {
+            Some(bytes) => bytes,
+            None => {
+                let packed = self.packed(listed)?.ok_or_else(|| Error::Gone { repo: repo(), name: name() })?;
+                let found = Sha256::of(&packed);
+                if found != listed.sha256 {
+                    return Err(Error::Digest { repo: repo(), name: name(), wanted: listed.sha256, found });
+                }
+                let bytes = decode::all(format_of(&listed.name), &packed, limit::INDEX_BYTES_MAX);
+                bytes.map_err(|source| Error::Decompress { repo: repo(), name: name(), source })?
+            }
+        };
+        let sha256 = Sha256::of(&bytes);
+        if let Some(wanted) = listed.open_sha256.filter(|wanted| *wanted != sha256) {
+            return Err(Error::Digest { repo: repo(), name: name(), wanted, found: sha256 });
+        }
+        self.door.keep(&sha256, &bytes);
+        Ok(Index { label: repo(), base: (&self.spec.base).into(), bytes, sha256 })
+    }
+
+    fn packed(&self, listed: &Listed) -> Result<Option<Vec<u8>>, Error> {
+        let Some(size_bytes) = listed.size_bytes else { return self.fetch(&listed.name, limit::INDEX_BYTES_MAX) };
+        let from = self.spec.base.join(&listed.name).map_err(|source| Error::Name { repo: self.repo.clone(), source })?;
+        let fetched = self.door.fetch_exact(&from, &listed.sha256, size_bytes.min(limit::INDEX_BYTES_MAX));
+        fetched.map_err(|source| Error::Fetch { repo: self.repo.clone(), source })
+    }
+}
+
+/// Tells the compression by the name.
+fn format_of(name: &str) -> Format {
+    match name.rsplit('.').next() {
+        Some("gz") => Format::Gzip,
+        Some("xz") => Format::Xz,
+        Some("zst") => Format::Zstd,
+        Some("bz2") => Format::Bzip2,
+        _ => Format::None,
+    }
+}
+
+/// Tells whether some package requires a path that only the list of all files can tell.
+fn needs_filelists(primary: &[u8]) -> bool {
+    memchr::memmem::find_iter(primary, b" name=\"/").any(|at| {
+        let rest = &primary[at + 7..];
+        let path = &rest[..memchr::memchr(b'"', rest).unwrap_or(0)];
+        let is_offered = || {
+            let before = &primary[..at];
+            let list = memchr::memmem::rfind(before, b"<rpm:provides>");
+            list.is_some_and(|list| memchr::memmem::find(&before[list..], b"</rpm:provides>").is_none())
+        };
+        !super::index::is_in_primary(path) && !is_offered()
+    })
+}
+
+/// Reads the list. Files in other forms (databases, zchunk) are passed over.
+fn parse(text: &[u8]) -> Result<List, String> {
+    let wrong = |flaw: xml::Flaw| format!("{} (at byte {})", flaw.what, flaw.at);
+    let mut scanner = Scanner::new(text, 0);
+    let (mut date, mut primary, mut filelists) = (None, None, None);
+    while let Some(tag) = scanner.tag().map_err(wrong)? {
+        match (tag.name, tag.is_end) {
+            (b"revision", false) => {
+                date = std::str::from_utf8(scanner.text().trim_ascii()).ok().and_then(|text| text.parse().ok())
+            }
+            (b"data", false) => match tag.get(b"type") {
+                Some(b"primary") => primary = Some(listed(&mut scanner)?),
+                Some(b"filelists") => filelists = Some(listed(&mut scanner)?),
+                Some(_) => {}
+                None => return Err("an entry has no type".to_owned()),
+            },
+            _ => {}
+        }
+    }
+    let primary = primary.ok_or_else(|| "it lists no `primary`".to_owned())?;
+    Ok(List { date, primary, filelists })
+}
+
+fn listed(scanner: &mut Scanner<'_>) -> Result<Listed, String> {
+    let text = |raw: &[u8]| String::from_utf8_lossy(&xml::decode(raw.trim_ascii())).into_owned();
+    let (mut name, mut sha256, mut open_sha256, mut size_bytes) = (None, None, None, None);
+    while let Some(tag) = scanner.tag().map_err(|flaw| flaw.what.to_owned())? {
+        if tag.is_end {
+            if tag.name == b"data" {
+                break;
+            }
+            continue;
+        }
+        match tag.name {
+            b"location" => name = tag.get(b"href").map(text),
+            b"size" => size_bytes = text(scanner.text()).parse().ok(),
+            b"checksum" | b"open-checksum" => {
+                let (kind, digest) = (tag.get(b"type").map(text).unwrap_or_default(), text(scanner.text()));
+                if kind != "sha256" {
+                    return Err(format!("a file has a checksum of type `{kind}`, wanted sha256"));
+                }
+                let digest = digest.parse::<Sha256>().map_err(|_| format!("`{digest}` is no sha256 digest"))?;
+                *(if tag.name == b"checksum" { &mut sha256 } else { &mut open_sha256 }) = Some(digest);
+            }
+            _ => {}
+        }
+    }
+    let name = name.ok_or("a file has no location")?;
+    let sha256 = sha256.ok_or("a file has no checksum")?;
+    Ok(Listed { name, sha256, open_sha256, size_bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_names_files_with_their_digests() {
+        let digest = "a".repeat(64);
+        let text = |kind: &str, sum: &str| {
+            format!(
+                "<repomd><revision>1644263915</revision><data type=\"{kind}\"><checksum type=\"{sum}\">{digest}</checksum>\
+                 <location href=\"repodata/p.xml.gz\"/><size>7</size></data><data type=\"primary_zck\"/></repomd>"
+            )
+        };
+        let list = parse(text("primary", "sha256").as_bytes()).unwrap();
+        assert_eq!(
+            (list.date, list.primary.name.as_str(), list.primary.size_bytes),
+            (Some(1_644_263_915), "repodata/p.xml.gz", Some(7))
+        );
+        assert!(list.filelists.is_none());
+        assert!(parse(text("filelists", "sha256").as_bytes()).is_err());
+        assert!(parse(text("primary", "md5").as_bytes()).is_err());
+        assert!(parse(b"<repomd><data>").is_err());
+    }
+
+    #[test]
+    fn only_paths_that_primary_cannot_have_need_the_list_of_files() {
+        let text = |list: &str, path: &str| format!("<rpm:{list}>\n<rpm:entry name=\"{path}\"/>\n</rpm:{list}>");
+        assert!(!needs_filelists(text("requires", "/usr/bin/sh").as_bytes()));
+        assert!(needs_filelists(text("requires", "/usr/share/dict/words").as_bytes()));
+        assert!(!needs_filelists(text("provides", "/usr/share/dict/words").as_bytes()));
+    }
+}
