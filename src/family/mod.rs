@@ -4,6 +4,7 @@
 //! that it is given.
 
 pub mod address;
+pub mod apk;
 pub mod deb;
 pub mod door;
 pub mod repo;
