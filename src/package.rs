@@ -358,9 +358,9 @@ pub trait Catalog: Sync {
         &[]
     }
 
-    /// Orders names as the distribution's own tool walks over them, where its answer depends on that.
-    fn walk_order(&self, a: &str, b: &str) -> Ordering {
-        a.cmp(b)
+    /// Returns where the distribution's own tool comes to a name when it walks over all of them, if its answer depends on that.
+    fn walk_place(&self, _name: &str) -> u64 {
+        0
     }
 
     /// Returns all package names, in any order, for suggestions.

@@ -2,7 +2,7 @@
 //!
 //! The text stays in memory as it came, and entries point into it. Format: apk-index in apk-package(5); paragraphs of lines `X:value`.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::collections::hash_map;
 use std::ops::Range;
@@ -360,8 +360,8 @@ impl Catalog for ApkCatalog {
         self.group(&self.triggered, name)
     }
 
-    fn walk_order(&self, a: &str, b: &str) -> Ordering {
-        self.names.place(a).cmp(&self.names.place(b))
+    fn walk_place(&self, name: &str) -> u64 {
+        self.names.place(name)
     }
 
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
@@ -500,8 +500,9 @@ impl NameTable {
     }
 
     /// Returns where apk's walk over all names comes to this one. A name that no index has is newer than all that do.
-    fn place(&self, name: &str) -> (u32, Reverse<u32>) {
-        (murmur3(name.as_bytes(), 5381) % NAME_CHAINS, Reverse(self.find(name).unwrap_or(u32::MAX)))
+    fn place(&self, name: &str) -> u64 {
+        let chain = murmur3(name.as_bytes(), 5381) % NAME_CHAINS;
+        u64::from(chain) << 32 | u64::from(u32::MAX - self.find(name).unwrap_or(u32::MAX))
     }
 }
 

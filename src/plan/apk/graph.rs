@@ -39,6 +39,8 @@ pub struct Name<'c> {
     pub offers: Rc<[Offer<'c>]>,
     /// The names of the packages that have a word about it, in apk's own order. All of them are known only after [`Graph::discover`].
     pub dependants: Rc<[NameId]>,
+    /// Where apk comes to it when it walks over all names.
+    place: u64,
     triggers: Option<Rc<[NameId]>>,
     is_loaded: bool,
     /// Whether it was looked into.
@@ -123,7 +125,7 @@ impl<'c> Graph<'c> {
         let next = self.names.len();
         let id = *self.name_ids.entry(text).or_insert(next);
         if id == next {
-            self.names.push(Name { text, ..Name::default() });
+            self.names.push(Name { text, place: self.catalog.walk_place(text), ..Name::default() });
         }
         id
     }
@@ -296,7 +298,7 @@ impl<'c> Graph<'c> {
 
     /// Puts names in the order in which apk comes to them, each once.
     fn sort(&self, names: &mut Vec<NameId>) {
-        names.sort_by(|&a, &b| self.catalog.walk_order(self.names[a].text, self.names[b].text).then(a.cmp(&b)));
+        names.sort_unstable_by_key(|&name| (self.names[name].place, name));
         names.dedup();
     }
 
