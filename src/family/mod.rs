@@ -87,12 +87,13 @@ pub enum ReadError {
 pub type Visit<'a> = dyn FnMut(Member, &mut dyn Read) -> Result<(), ReadError> + 'a;
 
 /// The names of the families.
-pub const NAMES: [&str; 1] = ["deb"];
+pub const NAMES: [&str; 2] = ["deb", "apk"];
 
 /// Returns the family of this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Family> {
     match name {
         "deb" => Some(&deb::Deb),
+        "apk" => Some(&apk::Apk),
         _ => None,
     }
 }

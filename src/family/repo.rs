@@ -12,6 +12,7 @@ use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::trust::{SignedBy, Signer};
 use crate::config::Source;
 use crate::family::address::{BadSource, Base};
+use crate::family::apk;
 use crate::family::deb;
 use crate::family::door::Door;
 use crate::package::{Catalog, Location};
@@ -47,6 +48,8 @@ pub struct Target<'a> {
 pub enum Spec {
     /// Of Debian and its kin.
     Deb(deb::sources::RepoSpec),
+    /// Of Alpine and its kin.
+    Apk(apk::sources::RepoSpec),
 }
 
 /// A repository whose indexes are verified.
@@ -100,6 +103,12 @@ pub enum Error {
     /// An index of Debian's kind.
     #[error(transparent)]
     DebIndex(#[from] deb::index::IndexError),
+    /// A repository of Alpine's kind.
+    #[error(transparent)]
+    Apk(#[from] apk::repository::Error),
+    /// An index of Alpine's kind.
+    #[error(transparent)]
+    ApkIndex(#[from] apk::index::IndexError),
 }
 
 impl Error {
@@ -107,6 +116,8 @@ impl Error {
         match self {
             Error::Deb(err) => err,
             Error::DebIndex(err) => err,
+            Error::Apk(err) => err,
+            Error::ApkIndex(err) => err,
         }
     }
 }
@@ -130,6 +141,7 @@ impl Spec {
     pub fn open(&self, door: &dyn Door, options: &Options) -> Result<Repository, Error> {
         match self {
             Spec::Deb(spec) => Ok(deb::repository::open(spec, door, options)?.into()),
+            Spec::Apk(spec) => Ok(apk::repository::open(spec, door, options)?),
         }
     }
 
@@ -137,6 +149,7 @@ impl Spec {
     pub fn source(&self) -> &Source {
         match self {
             Spec::Deb(spec) => &spec.source,
+            Spec::Apk(spec) => &spec.source,
         }
     }
 
@@ -144,6 +157,7 @@ impl Spec {
     pub fn is_trusted(&self) -> bool {
         match self {
             Spec::Deb(spec) => spec.trusted,
+            Spec::Apk(_) => false,
         }
     }
 
@@ -151,6 +165,7 @@ impl Spec {
     pub fn set_keys(&mut self, signed_by: SignedBy) {
         match self {
             Spec::Deb(spec) => spec.signed_by = signed_by,
+            Spec::Apk(spec) => spec.signed_by = signed_by,
         }
     }
 }
@@ -159,23 +174,34 @@ impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Spec::Deb(spec) => spec.fmt(f),
+            Spec::Apk(spec) => spec.fmt(f),
         }
     }
 }
 
 /// Reads the value of `--repo`; a path is relative to `directory`.
 pub fn specs(value: &str, target: &Target<'_>, directory: &Path) -> Result<Vec<Spec>, BadSource> {
+    if target.family == "apk" {
+        return Ok(apk::sources::parse_repo(value, target.arch, directory)?.into_iter().map(Spec::Apk).collect());
+    }
     let specs = deb::sources::parse_repo(value, target.release, target.components, target.arch, directory)?;
     Ok(specs.into_iter().map(Spec::Deb).collect())
 }
 
 /// Returns the repositories of a distribution's mirror: one for each suite.
 pub fn mirror(base: &Base, suites: &[String], target: &Target<'_>, source: &Source) -> Vec<Spec> {
+    if target.family == "apk" {
+        let specs = apk::sources::mirror(base, suites, target.components, target.arch, source);
+        return specs.into_iter().map(Spec::Apk).collect();
+    }
     let specs = deb::sources::mirror(base, suites, target.components, target.arch, source);
     specs.into_iter().map(Spec::Deb).collect()
 }
 
 /// Reads indexes into a catalog, the one of highest priority first.
 pub fn catalog(target: &Target<'_>, indexes: Vec<Index>) -> Result<Box<dyn Catalog>, Error> {
-    Ok(Box::new(deb::index::DebCatalog::new(target.arch, indexes)?))
+    Ok(match target.family {
+        "apk" => Box::new(apk::index::ApkCatalog::new(target.arch, indexes)?),
+        _ => Box::new(deb::index::DebCatalog::new(target.arch, indexes)?),
+    })
 }

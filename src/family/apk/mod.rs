@@ -1,9 +1,11 @@
 //! The APK family: Alpine, postmarketOS, Chimera, Wolfi and their kin.
 
 pub mod index;
+pub mod read;
 pub mod relation;
 pub mod repository;
 pub mod segments;
+pub mod sources;
 pub mod version;
 
 use std::cmp::Ordering;
@@ -63,11 +65,11 @@ impl Family for Apk {
         version::compare(a, b)
     }
 
-    fn read(&self, _package_file: &mut dyn Read, _visit: &mut Visit<'_>) -> Result<(), ReadError> {
-        todo!()
+    fn read(&self, package_file: &mut dyn Read, visit: &mut Visit<'_>) -> Result<(), ReadError> {
+        read::payload(package_file, None, visit)
     }
 
-    fn read_as(&self, _package: &Package, _package_file: &mut dyn Read, _visit: &mut Visit<'_>) -> Result<(), ReadError> {
-        todo!()
+    fn read_as(&self, package: &Package, package_file: &mut dyn Read, visit: &mut Visit<'_>) -> Result<(), ReadError> {
+        read::payload(package_file, Some(package), visit)
     }
 }

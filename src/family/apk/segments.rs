@@ -5,6 +5,7 @@
 
 use std::io::{self, Read};
 
+use crate::base::trust::{RsaHash, RsaSignature};
 use crate::format::compress::{Format, member};
 use crate::format::tar::{self, Kind};
 
@@ -14,28 +15,6 @@ const SIGNATURES_BYTES_MAX: u64 = 1 << 20;
 const SIGNATURES_MAX: usize = 16;
 /// Zeros that end a tar archive; apk's segments but the last come without.
 const END_BYTES: usize = 1024;
-
-/// The digest that a signature is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hash {
-    /// `.SIGN.RSA.`
-    Sha1,
-    /// `.SIGN.RSA256.`
-    Sha256,
-    /// `.SIGN.RSA512.`
-    Sha512,
-}
-
-/// A signature as found, which nobody has looked at yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signature {
-    /// The digest.
-    pub hash: Hash,
-    /// The file name of the key: `alpine-devel@lists.alpinelinux.org-6165ee59.rsa.pub`.
-    pub key: String,
-    /// The signature itself, by PKCS #1 v1.5.
-    pub bytes: Vec<u8>,
-}
 
 /// Why a file is none that apk would make.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +53,7 @@ pub fn check_magic(head: &[u8]) -> Result<(), SegmentError> {
 }
 
 /// Splits the signatures off the beginning of a file; returns them and what they are over. A file without any is all content.
-pub fn split(bytes: &[u8]) -> Result<(Vec<Signature>, &[u8]), SegmentError> {
+pub fn split(bytes: &[u8]) -> Result<(Vec<RsaSignature>, &[u8]), SegmentError> {
     check_magic(bytes)?;
     let first = match member::decode(Format::Gzip, bytes, SIGNATURES_BYTES_MAX) {
         Ok(first) => first,
@@ -90,7 +69,7 @@ pub fn split(bytes: &[u8]) -> Result<(Vec<Signature>, &[u8]), SegmentError> {
 }
 
 /// Reads an unpacked segment of signatures; none if it does not begin with one.
-pub fn signatures(segment: &[u8]) -> Result<Vec<Signature>, SegmentError> {
+pub fn signatures(segment: &[u8]) -> Result<Vec<RsaSignature>, SegmentError> {
     let mut archive = archive(segment);
     let mut found = Vec::new();
     while let Some(entry) = archive.next_entry()? {
@@ -106,11 +85,11 @@ pub fn signatures(segment: &[u8]) -> Result<Vec<Signature>, SegmentError> {
         }
         let mut bytes = Vec::new();
         archive.read_to_end(&mut bytes).map_err(|source| SegmentError::Damaged { what: "a signature", source })?;
-        let hashes = [(".SIGN.RSA.", Hash::Sha1), (".SIGN.RSA256.", Hash::Sha256), (".SIGN.RSA512.", Hash::Sha512)];
+        let hashes = [(".SIGN.RSA.", RsaHash::Sha1), (".SIGN.RSA256.", RsaHash::Sha256), (".SIGN.RSA512.", RsaHash::Sha512)];
         let known = hashes.into_iter().find_map(|(prefix, hash)| Some((name.strip_prefix(prefix)?, hash)));
         // One of a kind that is not known (`.SIGN.DSA.`) says nothing, as for apk.
         if let Some((key, hash)) = known {
-            found.push(Signature { hash, key: key.to_owned(), bytes });
+            found.push(RsaSignature { hash, key: key.to_owned(), bytes });
         }
     }
     Ok(found)
