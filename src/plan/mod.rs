@@ -139,10 +139,12 @@ impl Plan {
         {
             match &last.reason {
                 Reason::Requested(_) | Reason::LeftOver => break,
-                Reason::Required { by, .. } | Reason::Recommended { by, .. } | Reason::Joined { with: by, .. } => match self.get(by) {
-                    Some(next) => chain.push(next),
-                    None => break,
-                },
+                Reason::Required { by, .. } | Reason::Recommended { by, .. } | Reason::Joined { with: by, .. } => {
+                    match self.get(by) {
+                        Some(next) => chain.push(next),
+                        None => break,
+                    }
+                }
             }
         }
         chain

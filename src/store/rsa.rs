@@ -51,7 +51,9 @@ impl Diagnostic for RsaError {
 
     fn hints(&self) -> Vec<String> {
         match self {
-            RsaError::Unknown(name) => vec![format!("if you trust it, put `{name}` into `/etc/apk/keys` or name it with `--keyring`")],
+            RsaError::Unknown(name) => {
+                vec![format!("if you trust it, put `{name}` into `/etc/apk/keys` or name it with `--keyring`")]
+            }
             _ => Vec::new(),
         }
     }

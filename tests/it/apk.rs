@@ -5,16 +5,17 @@ use std::error::Error as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use mkinitrd_pkg::base::digest::Sha256;
 use mkinitrd_pkg::base::trust::{RsaHash, RsaSignature};
-use mkinitrd_pkg::config::Item;
+use mkinitrd_pkg::config::{Item, Source};
 use mkinitrd_pkg::family::apk::index::ApkCatalog;
-use mkinitrd_pkg::family::apk::{Apk, read, repository, segments};
+use mkinitrd_pkg::family::apk::{Apk, Checksum, read, repository, segments};
 use mkinitrd_pkg::family::repo::Index;
 use mkinitrd_pkg::family::{Family, MemberKind, ReadError};
 use mkinitrd_pkg::package::{Catalog, Location};
-use mkinitrd_pkg::plan::{Error, Plan, Request, plan};
+use mkinitrd_pkg::plan::{Blocked, Error, Plan, Request, plan};
 use mkinitrd_pkg::report::Silent;
 use mkinitrd_pkg::store::rsa::{self, RsaError};
 use mkinitrd_pkg::tree::Meta;
@@ -231,7 +232,8 @@ fn fault_of(dir: &Path, case: &Case) -> Option<String> {
         Err(error) => {
             let text = told(&error);
             let culprits = case.expected.iter().filter_map(|line| {
-                let quoted = line.strip_prefix("ERROR: '").and_then(|rest| rest.split('\'').next()).map(|word| vec![format!("`{word}`")]);
+                let quoted =
+                    line.strip_prefix("ERROR: '").and_then(|rest| rest.split('\'').next()).map(|word| vec![format!("`{word}`")]);
                 let label = line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')).and_then(|rest| rest.strip_suffix(':'));
                 quoted.or_else(|| {
                     let name = label?.split(" (").next()?;
@@ -251,7 +253,8 @@ fn fault_of(dir: &Path, case: &Case) -> Option<String> {
 #[test]
 fn apks_own_solver_cases_pass() {
     let Some(dir) = fixtures("apk's solver cases").map(|fixtures| fixtures.join("solver/apk")) else { return };
-    let mut names: Vec<String> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> =
+        fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.retain(|name| name.ends_with(".test"));
     names.sort();
     let (mut passed, mut skipped, mut failed) = (Vec::new(), Vec::new(), Vec::new());
@@ -276,6 +279,115 @@ fn apks_own_solver_cases_pass() {
     println!("{} passed, {} not applicable, {} failed", passed.len(), skipped.len(), failed.len());
     assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), names.len(), failed.join("\n"));
     assert!(passed.len() >= 40, "only {} passed", passed.len());
+}
+
+// ---- what is said, and bad input ------------------------------------------------------------------------------------
+
+/// Makes a catalog of entries `name version; D:…; p:…`.
+fn catalog(entries: &[String]) -> ApkCatalog {
+    let mut text = String::new();
+    for (number, entry) in entries.iter().enumerate() {
+        let mut parts = entry.split("; ");
+        let (name, version) = parts.next().unwrap().split_once(' ').unwrap();
+        let mut digest = [0; 20];
+        digest[..8].copy_from_slice(&(number as u64).to_le_bytes());
+        text.push_str(&format!("C:{}\nP:{name}\nV:{version}\nA:x86_64\nS:1\nI:1\n", Checksum::Sha1(digest)));
+        parts.for_each(|line| text.push_str(&format!("{line}\n")));
+        text.push('\n');
+    }
+    let index = Index::new("v3/main", Location::Url("https://mirror/v3/main/x86_64".to_owned()), text.into_bytes());
+    ApkCatalog::new("x86_64", vec![index]).unwrap()
+}
+
+fn answer(entries: &[&str], request: &str) -> String {
+    let entries: Vec<String> = entries.iter().map(|entry| (*entry).to_owned()).collect();
+    match plan(&requested(request), &catalog(&entries), &Silent) {
+        Ok(plan) => steps(&plan).join(", "),
+        Err(error) => told(&error),
+    }
+}
+
+#[test]
+fn says_who_is_to_blame() {
+    for (entries, request, said) in [
+        (&["a 1; D:b", "b 1; D:c>=2", "c 1"][..], "a", "`a` cannot be installed\n`b 1` wants `c (>= 2)`, which `c 1` is not"),
+        (&["a 1"], "b", "no package provides `b`\nthe only repository, `v3/main`, does not list it"),
+        (&["a 1; D:b"], "a", "`a` cannot be installed\n`a 1` requires `b`\nbut no package provides `b`"),
+        (&["a 1; p:v", "b 1; p:v"], "v", "`v` is not a package, and several provide it"),
+        (&["a 1; p:v; k:5", "b 1; p:v"], "v", "a (1)"),
+        (
+            &["a 1; D:!b", "b 1"],
+            "a b",
+            "the requested packages cannot be installed together\nthe request wants `b`, that is `b 1`\nbut `a 1` wants `!b`",
+        ),
+        (&["a 1; D:x", "b 1; D:y", "c 1; p:x=1 z=1", "d 1; p:y=1 z=2"], "a b", "cannot be there together with"),
+        (&["a 1"], "a@x", "`a@x` is no request for a package: no repository has the tag `@x`"),
+        (&["a 1"], "a==", "`a==` is no request for a package"),
+        (&["a 1", "a 2"], "a<2", "a (1)"),
+        (&["a 1; D:b@x"], "a", "the entry of `a` in repository `v3/main` cannot be used: its field `D` is `b@x`"),
+        (&["a 1", "a-doc 1; i:docs a=1", "docs 1"], "a docs", "a (1), docs (1), a-doc (1)"),
+    ] {
+        let found = answer(entries, request);
+        assert!(
+            found.starts_with(said) || found.contains(said) && said.starts_with("cannot be"),
+            "{entries:?} {request}: {found}"
+        );
+    }
+}
+
+#[test]
+fn a_blocked_package_is_avoided_or_named() {
+    let source = Source { file: "alpine.toml".into(), line: 3 };
+    let block = Blocked { name: "linux-*".into(), why: "an initrd holds no kernel".into(), source };
+    let entries = ["a 1; D:v", "linux-x 1; p:v=2", "b 1; p:v=1", "c 1; D:linux-x"].map(str::to_owned);
+    let request = |text: &str| Request { blocked: vec![block.clone()], ..requested(text) };
+    assert_eq!(steps(&plan(&request("a"), &catalog(&entries), &Silent).unwrap()), ["b (1)", "a (1)"]);
+    let error = plan(&request("c"), &catalog(&entries), &Silent).unwrap_err();
+    assert!(matches!(&error, Error::Blocked { name, .. } if name == "linux-x"), "{error:?}");
+}
+
+#[test]
+fn d15_solver_bombs_end_in_time() {
+    let started = Instant::now();
+    let chain = |last: &str| -> Vec<String> {
+        let mut entries: Vec<String> = (0..19_000).map(|i| format!("p{i} 1; D:p{}", i + 1)).collect();
+        entries.push(format!("p19000 1; D:{last}"));
+        entries
+    };
+    assert_eq!(plan(&requested("p0"), &catalog(&chain("p0")), &Silent).unwrap().packages.len(), 19_001);
+    assert!(told(&plan(&requested("p0"), &catalog(&chain("missing")), &Silent).unwrap_err()).contains("`missing`"));
+    let mut many: Vec<String> = (0..10_000).map(|i| format!("p{i} 1; p:v; k:{i}; i:a p{}", i + 1)).collect();
+    many.push("a 1; D:v".to_owned());
+    assert!(plan(&requested("a"), &catalog(&many), &Silent).unwrap().packages.len() >= 2);
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+}
+
+#[test]
+fn broken_indexes_are_refused_with_their_line() {
+    let error = |text: &str| {
+        let index = Index::new("v3/main", Location::Url("https://mirror".to_owned()), text.as_bytes().to_vec());
+        ApkCatalog::new("x86_64", vec![index]).map(|catalog| catalog.package(0)).map_err(|err| err.to_string())
+    };
+    let good = "C:Q1AAAAAAAAAAAAAAAAAAAAAAAAAAA=\nP:a\nV:1\nS:5\n";
+    assert_eq!(error(good).unwrap().unwrap().location, Location::Url("https://mirror/a-1.apk".to_owned()));
+    for (from, to, said) in [
+        ("P:a\n", "", "no usable field `P`"),
+        ("V:1\n", "V:\n", "no usable field `V`"),
+        ("C:Q1AAAAAAAAAAAAAAAAAAAAAAAAAAA=\n", "C:Q1AAAA\n", "no usable field `C`"),
+        ("S:5\n", "nonsense\n", "is not a letter, a colon and a value"),
+    ] {
+        let found = error(&good.replace(from, to)).unwrap_err();
+        assert!(found.contains(said), "{found}");
+    }
+    for (from, to) in [
+        ("P:a\n", "P:../a\n"),
+        ("P:a\n", "P:a/b\n"),
+        ("S:5\n", "S:0\n"),
+        ("S:5\n", "S:99999999999999\n"),
+        ("S:5\n", "S:5\nD:a=\n"),
+    ] {
+        assert!(error(&good.replace(from, to)).unwrap().is_err(), "{to}");
+    }
 }
 
 // ---- packages against tar -------------------------------------------------------------------------------------------
@@ -309,11 +421,12 @@ fn listing(file: &Path) -> Result<Vec<String>, ReadError> {
                 format!("f {size} {}", Sha256::of(&content))
             }
             MemberKind::Symlink(text) => format!("l {}", String::from_utf8_lossy(text)),
-            MemberKind::Hardlink(path) => format!("h {path}"),
+            MemberKind::Hardlink(path) => format!("h {}", String::from_utf8_lossy(path.as_bytes())),
             MemberKind::Device { block, major, minor } => format!("{} {major},{minor}", if *block { "b" } else { "c" }),
             MemberKind::Fifo => "p".to_owned(),
         };
-        lines.push(format!("{} {mode:04o} {uid}:{gid} {mtime_s} {what}", member.path));
+        let path = String::from_utf8_lossy(member.path.as_bytes()).into_owned();
+        lines.push(format!("{path} {mode:04o} {uid}:{gid} {mtime_s} {what}"));
         Ok(())
     })?;
     lines.sort();
@@ -348,26 +461,38 @@ for path in sys.argv[1:]:
     for line in sorted(out): print(line)
 "#;
 
+/// Test data of melange's whose content was replaced after `.PKGINFO` had its digest: apk refuses them as we must.
+const DAMAGED: &[&str] = &["aws-c-s3-0.4.9-r0.apk", "neon-4604-r0.apk"];
+
 #[test]
 fn every_package_is_read_as_tar_reads_it() {
     let Some(fixtures) = fixtures("packages of Alpine, Wolfi and the converted set") else { return };
     let mut files = packages(&fixtures.join("apk"));
     files.extend(packages(&fixtures.join("converted/trixie-mini/apk")));
     assert!(files.len() >= 50, "{} packages", files.len());
-    let output = Command::new("python3").arg("-c").arg(BY_TARFILE).args(&files).output().expect("python3 is needed: install `python3`");
+    let output =
+        Command::new("python3").arg("-c").arg(BY_TARFILE).args(&files).output().expect("python3 is needed: install `python3`");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    let mut members = 0;
+    let (mut equal, mut members, mut refused) = (0, 0, 0);
     for block in text.split("> ").filter(|block| !block.is_empty()) {
         let mut lines = block.lines();
         let path = PathBuf::from(lines.next().unwrap());
         let mut wanted: Vec<&str> = lines.collect();
         wanted.sort_unstable();
+        if DAMAGED.iter().any(|name| path.ends_with(name)) {
+            let refusal = listing(&path).unwrap_err().to_string();
+            assert!(refusal.contains("digest"), "{}: {refusal}", path.display());
+            refused += 1;
+            continue;
+        }
         let found = listing(&path).unwrap_or_else(|err| panic!("{}: {err}", path.display()));
         assert_eq!(found, wanted, "{}", path.display());
         members += found.len();
+        equal += 1;
     }
-    println!("{} packages with {members} members are equal", files.len());
+    println!("{equal} packages with {members} members are equal, {refused} are refused");
+    assert_eq!((equal + refused, refused), (files.len(), DAMAGED.len()));
 }
 
 #[test]
@@ -392,7 +517,9 @@ fn an_index_proves_its_packages() {
 fn e08_a_truncated_or_changed_package_is_refused() {
     let Some(fixtures) = fixtures("a package to damage") else { return };
     let whole = fs::read(fixtures.join("apk/alpine-316/alpine-baselayout-3.2.0-r23.apk")).unwrap();
-    let read = |bytes: &[u8]| Apk.read(&mut &bytes[..], &mut |_, data| std::io::copy(data, &mut std::io::sink()).map(drop).map_err(Into::into));
+    let read = |bytes: &[u8]| {
+        Apk.read(&mut &bytes[..], &mut |_, data| std::io::copy(data, &mut std::io::sink()).map(drop).map_err(Into::into))
+    };
     assert!(read(&whole).is_ok());
     for end in (0..whole.len()).step_by(97).chain([whole.len() - 1]) {
         assert!(read(&whole[..end]).is_err(), "{end} of {} bytes", whole.len());
@@ -467,6 +594,7 @@ fn openssl(key: &Path, signature: &RsaSignature, content: &[u8]) -> bool {
         RsaHash::Sha256 => "-sha256",
         RsaHash::Sha512 => "-sha512",
     };
-    let command = Command::new("openssl").args(["dgst", hash, "-verify"]).arg(key).arg("-signature").arg(&file).arg(&data).output();
+    let command =
+        Command::new("openssl").args(["dgst", hash, "-verify"]).arg(key).arg("-signature").arg(&file).arg(&data).output();
     command.expect("openssl is needed: install `openssl`").status.success()
 }

@@ -17,8 +17,8 @@ use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::limit;
 use crate::family::repo::Index;
 use crate::package::{
-    Capability, Catalog, Constraint, Flaw, Location, ORDINARY_RANK, Package, PackageId, Refusal, Relations, Requirement, Resolver,
-    Standing,
+    Capability, Catalog, Constraint, Flaw, Location, ORDINARY_RANK, Package, PackageId, Refusal, Relations, Requirement,
+    Resolver, Standing,
 };
 
 /// Repositories with different tags in one catalog. apk itself has room for as many.
@@ -72,7 +72,9 @@ impl Diagnostic for IndexError {
 
     fn place(&self) -> Option<String> {
         match self {
-            Self::Incomplete { repo, line, .. } | Self::NoField { repo, line } => Some(format!("{repo}, line {line} of APKINDEX")),
+            Self::Incomplete { repo, line, .. } | Self::NoField { repo, line } => {
+                Some(format!("{repo}, line {line} of APKINDEX"))
+            }
             Self::TooLarge { repo, .. } => Some(repo.clone()),
             Self::Tags => None,
         }
@@ -134,10 +136,12 @@ impl ApkCatalog {
             }
             let tag = match tag_of(&index.label) {
                 None => 0,
-                Some(tag) => 1 + tags.iter().position(|known| known == tag).unwrap_or_else(|| {
-                    tags.push(tag.to_owned());
-                    tags.len() - 1
-                }),
+                Some(tag) => {
+                    1 + tags.iter().position(|known| known == tag).unwrap_or_else(|| {
+                        tags.push(tag.to_owned());
+                        tags.len() - 1
+                    })
+                }
             };
             if tags.len() > TAGS_MAX {
                 return Err(IndexError::Tags);
@@ -438,8 +442,11 @@ impl Build {
         if draft.start >= end {
             return Ok(());
         }
-        let missing =
-            |field| IndexError::Incomplete { repo: index.label.clone(), line: line_number(&index.bytes, end.saturating_sub(1)), field };
+        let missing = |field| IndexError::Incomplete {
+            repo: index.label.clone(),
+            line: line_number(&index.bytes, end.saturating_sub(1)),
+            field,
+        };
         let (symbol, name) = draft.name.ok_or_else(|| missing("P"))?;
         let version = draft.version.ok_or_else(|| missing("V"))?;
         let checksum = draft.checksum.take().ok_or_else(|| missing("C"))?;

@@ -166,14 +166,18 @@ fn read_control(input: &mut Tap<'_>) -> Result<Control, ReadError> {
         unpacked = segment(input, "the control segment")?;
     }
     let sha1 = std::mem::take(&mut input.sha1).finish();
-    let sha1 = sha1.ok_or_else(|| ReadError::Format("the control segment was made to have the SHA-1 digest of another".to_owned()))?;
+    let sha1 =
+        sha1.ok_or_else(|| ReadError::Format("the control segment was made to have the SHA-1 digest of another".to_owned()))?;
     input.begin_segment();
     let mut info = None;
     let mut archive = segments::archive(&unpacked);
     while let Some(entry) = archive.next_entry().map_err(from_tar)? {
         let name = entry.name.strip_prefix(b"./").unwrap_or(&entry.name);
         if !name.starts_with(b".") || name.contains(&b'/') {
-            return Err(ReadError::Format(format!("`{}` stands in the control segment, where only `.PKGINFO` and its like may", name.escape_ascii())));
+            return Err(ReadError::Format(format!(
+                "`{}` stands in the control segment, where only `.PKGINFO` and its like may",
+                name.escape_ascii()
+            )));
         }
         if name == b".PKGINFO" {
             if info.is_some() || entry.kind != tar::Kind::File || entry.size_bytes > limit::HEADER_BYTES_MAX {
@@ -189,7 +193,12 @@ fn read_control(input: &mut Tap<'_>) -> Result<Control, ReadError> {
 
 /// Reads `.PKGINFO`: lines `key = value`.
 fn parse(info: &str, checksum: Checksum, signatures: Vec<RsaSignature>) -> Result<Control, ReadError> {
-    let fields = || info.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('=')).map(|(key, value)| (key.trim(), value.trim()));
+    let fields = || {
+        info.lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split_once('='))
+            .map(|(key, value)| (key.trim(), value.trim()))
+    };
     let one = |key: &str| -> Result<Option<&str>, ReadError> {
         let mut values = fields().filter(|(found, _)| *found == key).map(|(_, value)| value);
         match (values.next(), values.next()) {
@@ -197,7 +206,8 @@ fn parse(info: &str, checksum: Checksum, signatures: Vec<RsaSignature>) -> Resul
             _ => Err(ReadError::Format(format!("`.PKGINFO` has `{key}` twice"))),
         }
     };
-    let required = |key: &str| one(key)?.map(str::to_owned).ok_or_else(|| ReadError::Format(format!("`.PKGINFO` has no `{key}`")));
+    let required =
+        |key: &str| one(key)?.map(str::to_owned).ok_or_else(|| ReadError::Format(format!("`.PKGINFO` has no `{key}`")));
     let datahash = one("datahash")?.map(str::parse).transpose();
     let control = Control {
         name: required("pkgname")?,
@@ -223,7 +233,9 @@ fn read_content(mut archive: tar::Archive<impl Read>, visit: &mut Visit<'_>) -> 
         if member.path.as_bytes().starts_with(b".") && !member.path.as_bytes().contains(&b'/') {
             continue;
         }
-        let Some(noted) = noted else {
+        // What is noted of another name of a file is the digest of that file, which has been compared.
+        let is_other_name = matches!(member.kind, MemberKind::Hardlink(_));
+        let Some(noted) = noted.filter(|_| !is_other_name) else {
             visit(member, &mut archive).map_err(from_visit)?;
             continue;
         };
@@ -279,7 +291,12 @@ fn member_of(entry: tar::Entry) -> Result<Member, ReadError> {
     Ok(Member {
         path,
         // Alpine's builders give the ids of their own systems, which are those of alpine-baselayout; names are not looked up.
-        meta: Meta { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime_s: u32::try_from(entry.mtime_s.max(0)).unwrap_or(u32::MAX) },
+        meta: Meta {
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime_s: u32::try_from(entry.mtime_s.max(0)).unwrap_or(u32::MAX),
+        },
         kind,
         capabilities: entry.capability.map(shown),
     })

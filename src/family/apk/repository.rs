@@ -76,7 +76,9 @@ impl Diagnostic for Error {
 
     fn hints(&self) -> Vec<String> {
         match self {
-            Error::NotFound { .. } => vec![format!("name the directory above `ARCH/{INDEX_NAME}`, as in `/etc/apk/repositories`")],
+            Error::NotFound { .. } => {
+                vec![format!("name the directory above `ARCH/{INDEX_NAME}`, as in `/etc/apk/repositories`")]
+            }
             Error::Fetch { source, .. } | Error::Signature { source, .. } => source.hints(),
             Error::Unsigned(_) => vec!["sign it with `abuild-sign`, or use `--no-verify` for a test".to_owned()],
             _ => Vec::new(),
@@ -100,9 +102,8 @@ pub fn open(spec: &RepoSpec, door: &dyn Door, options: &Options) -> Result<Repos
 
 /// Fetches the index file; a directory of this machine may also hold it itself, and the address of the file itself is understood.
 fn fetch(spec: &RepoSpec, door: &dyn Door) -> Result<(Location, Vec<u8>), Error> {
-    let fetch = |from: &Location| {
-        door.fetch(from, FILE_BYTES_MAX).map_err(|source| Error::Fetch { repo: spec.to_string(), source })
-    };
+    let fetch =
+        |from: &Location| door.fetch(from, FILE_BYTES_MAX).map_err(|source| Error::Fetch { repo: spec.to_string(), source });
     let text = spec.base.to_string();
     if let Some(dir) = text.strip_suffix(INDEX_NAME).and_then(|dir| Base::parse(dir.trim_end_matches('/')).ok())
         && let Some(bytes) = fetch(&dir.join(INDEX_NAME)?)?

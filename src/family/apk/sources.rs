@@ -98,7 +98,13 @@ fn parse_line(line: &str, arch: &str, source: &Source) -> Result<RepoSpec, BadSo
         // `v3 …`, `ndx …` and components (`set …`) are for repositories of apk 3 alone.
         return Err(BadSource::Incomplete(format!("`{line}` is more than a tag and an address, which is not read yet")));
     };
-    Ok(RepoSpec { base: Base::parse(address)?, tag, arch: arch.to_owned(), signed_by: SignedBy::default(), source: source.clone() })
+    Ok(RepoSpec {
+        base: Base::parse(address)?,
+        tag,
+        arch: arch.to_owned(),
+        signed_by: SignedBy::default(),
+        source: source.clone(),
+    })
 }
 
 /// Reads the value of `--repo`: a line of a repositories file, a path, or the address of an index file.
@@ -151,7 +157,9 @@ mod tests {
 
     #[test]
     fn reads_the_value_of_an_option() {
-        for (value, base) in [("repo", "/work/repo"), ("./my repo", "/work/my repo"), ("/srv/apk", "/srv/apk"), ("file:/srv/apk", "/srv/apk")] {
+        for (value, base) in
+            [("repo", "/work/repo"), ("./my repo", "/work/my repo"), ("/srv/apk", "/srv/apk"), ("file:/srv/apk", "/srv/apk")]
+        {
             let specs = parse_repo(value, "x86_64", Path::new("/work")).expect(value);
             assert_eq!(specs[0].base, Base::Dir(base.into()), "{value}");
         }

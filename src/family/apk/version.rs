@@ -216,7 +216,10 @@ mod tests {
 
     #[test]
     fn tells_what_is_no_version() {
-        for text in ["", "a", ".1", "1.", "1..2", "1_", "1_foo", "1_alphax", "1-1", "1-r", "1-r1-r2", "1-r1_p1", "1~", "1~x", "1:2", "1A", "1ab"] {
+        for text in [
+            "", "a", ".1", "1.", "1..2", "1_", "1_foo", "1_alphax", "1-1", "1-r", "1-r1-r2", "1-r1_p1", "1~", "1~x", "1:2", "1A",
+            "1ab",
+        ] {
             assert!(!is_valid(text), "{text}");
         }
         for text in ["1a", "1.2b3", "1_p1_git2~abcdef0-r3"] {

@@ -273,9 +273,14 @@ impl<'c> Graph<'c> {
                 while let Some((constraint, _)) = conflicts.next_if(|(_, at)| **at == place) {
                     depends.push(Dep { name: self.name(&constraint.name), constraint, refused: true });
                 }
-                depends.extend(constraint.map(|constraint| Dep { name: self.name(&constraint.name), constraint, refused: false }));
+                depends.extend(constraint.map(|constraint| Dep {
+                    name: self.name(&constraint.name),
+                    constraint,
+                    refused: false,
+                }));
             }
-            provides.extend(relations.provides.iter().map(|offer| (self.name(&offer.name), offer.version.as_deref().unwrap_or(""))));
+            provides
+                .extend(relations.provides.iter().map(|offer| (self.name(&offer.name), offer.version.as_deref().unwrap_or(""))));
             install_if.extend(relations.install_if.iter().map(|condition| {
                 let constraint = &condition.constraint;
                 Dep { name: self.name(&constraint.name), constraint, refused: condition.refused }

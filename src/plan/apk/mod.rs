@@ -82,8 +82,9 @@ fn world<'r>(request: &'r Request, catalog: &dyn Catalog, reporter: &dyn Reporte
 
 fn read<'r>(item: &'r Item, text: &str, catalog: &dyn Catalog) -> Result<Wanted<'r>, Error> {
     let refuse = |reason: String| Error::BadRequest { item: item.clone(), reason };
-    let atom = relation::requested(text)
-        .ok_or_else(|| refuse("wanted a name, with a tag as in `name@tag` or versions as in `name>=1.2` if you like".to_owned()))?;
+    let atom = relation::requested(text).ok_or_else(|| {
+        refuse("wanted a name, with a tag as in `name@tag` or versions as in `name>=1.2` if you like".to_owned())
+    })?;
     let tag = match &atom.tag {
         None => 0,
         Some(tag) => match catalog.tags().iter().position(|known| known == tag) {
@@ -137,6 +138,7 @@ fn reasons(world: &[Wanted<'_>], wishes: &[Wish<'_>], solver: &Solver<'_, '_>, o
             });
         }
     }
+    let mut rest = order.iter();
     loop {
         while let Some(by) = queue.pop_front() {
             for dep in solver.graph.nodes[by].depends.iter().filter(|dep| !dep.refused) {
@@ -149,7 +151,7 @@ fn reasons(world: &[Wanted<'_>], wishes: &[Wish<'_>], solver: &Solver<'_, '_>, o
                 }
             }
         }
-        let Some(&node) = order.iter().find(|node| !reasons.contains_key(*node)) else { return reasons };
+        let Some(&node) = rest.find(|node| !reasons.contains_key(*node)) else { return reasons };
         let conditions = &solver.graph.nodes[node].install_if;
         let first = conditions.iter().filter(|dep| !dep.refused).find_map(|dep| solver.names[dep.name].chosen);
         let reason = match first {

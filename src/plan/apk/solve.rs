@@ -98,7 +98,8 @@ impl<'g, 'c> Solver<'g, 'c> {
     pub fn solve(graph: &'g mut Graph<'c>, world: &[Wish<'c>]) -> Result<Self, TooHard> {
         graph.discover(&world.iter().map(|wish| wish.dep.name).collect::<Vec<_>>());
         let cannot_trigger = |offers: &[Offer<'_>]| offers.iter().all(|offer| graph.nodes[offer.node].install_if.is_empty());
-        let names = graph.names.iter().map(|name| NameState { cannot_trigger: cannot_trigger(&name.offers), ..NameState::default() });
+        let names =
+            graph.names.iter().map(|name| NameState { cannot_trigger: cannot_trigger(&name.offers), ..NameState::default() });
         let nodes = graph.nodes.iter().map(|node| {
             let is_tag_allowed = node.standing.is_empty || node.standing.tags & 1 != 0;
             NodeState {
@@ -322,7 +323,11 @@ impl<'g, 'c> Solver<'g, 'c> {
         }
         let is_selectable = |offer: &&Offer<'_>| self.nodes[offer.node].is_selectable;
         state.requirers == 0 && self.is_met(Some(owner), dep, None)
-            || self.graph.names[dep.name].offers.iter().filter(is_selectable).any(|offer| self.is_met(Some(owner), dep, Some(*offer)))
+            || self.graph.names[dep.name]
+                .offers
+                .iter()
+                .filter(is_selectable)
+                .any(|offer| self.is_met(Some(owner), dep, Some(*offer)))
     }
 
     /// Looks whether all conditions of a package hold, or one cannot.
@@ -481,7 +486,8 @@ impl<'g, 'c> Solver<'g, 'c> {
         for offer in &*offers {
             let state = &self.nodes[offer.node];
             let may_enter = state.is_triggered && state.is_tag_allowed && state.is_selectable;
-            if self.names[name].requirers == 0 && !(self.names[name].is_triggered && may_enter) || !self.is_auto_selectable(offer) {
+            if self.names[name].requirers == 0 && !(self.names[name].is_triggered && may_enter) || !self.is_auto_selectable(offer)
+            {
                 continue;
             }
             if best.is_none_or(|best| self.is_better(offer, &best)) {

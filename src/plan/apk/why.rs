@@ -1,6 +1,6 @@
 //! Says why there is no plan: the culprits that apk would name, each with who wants it and who does not.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::graph::{Dep, Graph, NameId, NodeId, Offer};
@@ -37,6 +37,8 @@ struct Scene<'s, 'g, 'c> {
     order: &'s [NodeId],
     /// Names that somebody stands for; by what they offer without a version, packages stand for nothing.
     present: HashSet<NameId>,
+    /// What the request and the chosen packages say of each name.
+    said: HashMap<NameId, Vec<(Option<NodeId>, Dep<'c>)>>,
     visited: HashSet<(NodeId, bool)>,
 }
 
@@ -49,7 +51,16 @@ pub fn not<'c>(
     order: &[NodeId],
 ) -> Error {
     let chosen = order.iter().copied().collect();
-    let mut scene = Scene { solver, wishes, chosen, order, present: HashSet::new(), visited: HashSet::new() };
+    let mut said: HashMap<NameId, Vec<(Option<NodeId>, Dep<'c>)>> = HashMap::new();
+    for wish in wishes {
+        said.entry(wish.dep.name).or_default().push((None, wish.dep));
+    }
+    for &by in order {
+        for dep in &*solver.graph.nodes[by].depends {
+            said.entry(dep.name).or_default().push((Some(by), *dep));
+        }
+    }
+    let mut scene = Scene { solver, wishes, chosen, order, present: HashSet::new(), said, visited: HashSet::new() };
     for wish in wishes {
         scene.discover_dep(&wish.dep);
     }
@@ -168,18 +179,25 @@ impl<'c> Scene<'_, '_, 'c> {
 
     /// Returns what the request and the chosen packages say of a package: what it meets, or what it does not.
     fn said_of(&self, node: NodeId, wanted: bool) -> Vec<(Option<NodeId>, String)> {
-        let world = self.wishes.iter().map(|wish| (None, wish.dep));
-        let others = self.order.iter().flat_map(|&by| self.solver.graph.nodes[by].depends.iter().map(move |dep| (Some(by), *dep)));
         let of = &self.solver.graph.nodes[node];
-        let of_it = |dep: &Dep<'_>| match of.name == dep.name {
-            true => Some(Offer { node, version: of.version }),
-            false => of.provides.iter().find(|(name, _)| *name == dep.name).map(|&(_, version)| Offer { node, version }),
-        };
-        let said = world.chain(others).filter_map(|(by, dep)| {
-            let is_met = self.solver.is_met(by, &dep, Some(of_it(&dep)?));
-            (is_met == wanted && !(wanted && dep.refused)).then(|| (by, shown(&dep)))
-        });
-        said.collect()
+        let others = of.provides.iter().filter(|(name, _)| *name != of.name);
+        let mut offers: Vec<(NameId, &str)> = vec![(of.name, of.version)];
+        for &(name, version) in others {
+            // Of a name that is offered twice the first counts.
+            if offers.iter().all(|(known, _)| *known != name) {
+                offers.push((name, version));
+            }
+        }
+        let mut found = Vec::new();
+        for (name, version) in offers {
+            for (by, dep) in self.said.get(&name).into_iter().flatten() {
+                let is_met = self.solver.is_met(*by, dep, Some(Offer { node, version }));
+                if is_met == wanted && !(wanted && dep.refused) {
+                    found.push((*by, shown(dep)));
+                }
+            }
+        }
+        found
     }
 
     // ---- what is told -------------------------------------------------------------------------------------------------
@@ -200,11 +218,8 @@ impl<'c> Scene<'_, '_, 'c> {
 
     /// Returns the packages that need a name.
     fn needed_by(&self, name: NameId) -> Vec<(NodeId, String)> {
-        let users = self.order.iter().flat_map(|&by| {
-            let deps = self.solver.graph.nodes[by].depends.iter();
-            deps.filter(|dep| dep.name == name && !dep.refused).take(1).map(move |dep| (by, shown(dep)))
-        });
-        users.collect()
+        let said = self.said.get(&name).into_iter().flatten();
+        said.filter(|(_, dep)| !dep.refused).filter_map(|(by, dep)| Some(((*by)?, shown(dep)))).collect()
     }
 
     fn providers(&self, name: NameId) -> Vec<String> {
@@ -219,7 +234,11 @@ impl<'c> Scene<'_, '_, 'c> {
             Culprit::Missing(name) => {
                 let text = self.solver.graph.names[*name].text;
                 let users = self.needed_by(*name);
-                let by = users.iter().map(|(by, text)| format!("{} requires `{text}`", self.named(*by))).collect::<Vec<_>>().join(", ");
+                let by = users
+                    .iter()
+                    .map(|(by, text)| format!("{} requires `{text}`", self.named(*by)))
+                    .collect::<Vec<_>>()
+                    .join(", ");
                 let providers = self.providers(*name);
                 let what = match providers.is_empty() {
                     true => format!("no package provides `{text}`"),
@@ -237,13 +256,17 @@ impl<'c> Scene<'_, '_, 'c> {
                 }
                 if !conflicts.is_empty() {
                     let others: BTreeSet<String> = conflicts.iter().map(|(other, _)| self.named(*other)).collect();
-                    let over: BTreeSet<String> =
-                        conflicts.iter().filter_map(|(_, name)| Some(format!("`{}`", self.solver.graph.names[(*name)?].text))).collect();
-                    let over = if over.is_empty() { String::new() } else { format!(", because only one may provide {}", joined(&over)) };
+                    let over: BTreeSet<String> = conflicts
+                        .iter()
+                        .filter_map(|(_, name)| Some(format!("`{}`", self.solver.graph.names[(*name)?].text)))
+                        .collect();
+                    let over =
+                        if over.is_empty() { String::new() } else { format!(", because only one may provide {}", joined(&over)) };
                     texts.push(format!("but {} cannot be there together with {}{over}", self.named(*node), joined(&others)));
                 }
                 if !breaks.is_empty() {
-                    texts.push(format!("but {}, which {} is not", self.speakers(breaks), self.named(*node)));
+                    let but = if texts.is_empty() { "" } else { "but " };
+                    texts.push(format!("{but}{}, which {} is not", self.speakers(breaks), self.named(*node)));
                 }
                 texts
             }
@@ -252,7 +275,8 @@ impl<'c> Scene<'_, '_, 'c> {
 
     fn error(&self, request: &Request, world: &[Wanted<'_>], culprits: &[Culprit]) -> Error {
         let graph = &self.solver.graph;
-        let item_of = |name: NameId| world.iter().zip(self.wishes).find(|(_, wish)| wish.dep.name == name).map(|(wanted, _)| wanted.item);
+        let item_of =
+            |name: NameId| world.iter().zip(self.wishes).find(|(_, wish)| wish.dep.name == name).map(|(wanted, _)| wanted.item);
         if let [Culprit::Missing(name)] = culprits
             && self.needed_by(*name).is_empty()
             && let Some(item) = item_of(*name)
@@ -296,7 +320,8 @@ impl<'c> Scene<'_, '_, 'c> {
         let mut core: Vec<&Wanted<'_>> = world.iter().collect();
         let mut place = 0;
         while place < core.len() && core.len() > 1 && Instant::now() < until {
-            let rest: Vec<&Wanted<'_>> = core.iter().enumerate().filter(|(i, _)| *i != place).map(|(_, wanted)| *wanted).collect();
+            let rest: Vec<&Wanted<'_>> =
+                core.iter().enumerate().filter(|(i, _)| *i != place).map(|(_, wanted)| *wanted).collect();
             match self.fails(request, &rest) {
                 true => core = rest,
                 false => place += 1,
