@@ -1,6 +1,7 @@
 //! What can go wrong while modules are chosen.
 
 use crate::base::error::{Diagnostic, ErrorKind};
+use crate::base::fs::FileError;
 use crate::base::glob::BadGlob;
 use crate::format::compress::Format;
 use crate::format::module::{ModuleError, machine_name};
@@ -105,6 +106,9 @@ pub enum Error {
         /// ELF machine found.
         found: u16,
     },
+    /// A firmware file of the machine cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The indexes cannot be made.
     #[error("the module indexes cannot be made")]
     Depmod(#[from] super::depmod::DepmodError),
@@ -126,6 +130,7 @@ impl Diagnostic for Error {
             Error::BadPattern { .. } => ErrorKind::Config,
             Error::MissingDependency { .. } | Error::Machine { .. } => ErrorKind::Unsolvable,
             Error::Unanswered { .. } => ErrorKind::Host,
+            Error::File(err) => err.kind(),
             Error::Decompress { .. } | Error::Module { .. } | Error::Depmod(_) | Error::Tree(_) | Error::Path(_) => {
                 ErrorKind::Untrusted
             }
@@ -136,6 +141,7 @@ impl Diagnostic for Error {
         match self {
             Error::BadPattern { place, .. } => Some(place.clone()),
             Error::MissingDependency { path, .. } => Some(path.to_string()),
+            Error::File(err) => err.place(),
             _ => None,
         }
     }

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::{Error, KernelVersion};
+use crate::base::fs::FileError;
 use crate::base::{glob, limit};
-use crate::tree::{Entry, Kind, Tree, TreePath};
+use crate::tree::{Content, Entry, Kind, Tree, TreePath};
 
 /// Directories of the processors' microcode.
 const MICROCODE_DIRS: [&str; 2] = ["amd-ucode/", "intel-ucode/"];
@@ -39,9 +40,14 @@ pub struct Found {
     pub loops: Vec<String>,
 }
 
-/// Copies to `into` what the wishes, module by module, ask for.
+/// Reads a file of a firmware tree that holds names only.
+pub type Load<'a> = dyn Fn(&TreePath) -> Result<Content, FileError> + 'a;
+
+/// Copies to `into` what the wishes, module by module, ask for. With `load` the tree holds names only, and that reads what is wanted:
+/// of the hundreds of megabytes that a machine has an image takes a few.
 pub fn collect(
     firmware: &Tree,
+    load: Option<&Load<'_>>,
     kver: &KernelVersion,
     wishes: &BTreeMap<String, BTreeSet<String>>,
     into: &mut Tree,
@@ -57,7 +63,7 @@ pub fn collect(
     for (name, wanted_by) in by_name {
         let mut hits = Vec::new();
         for path in source.paths(name) {
-            match copy(firmware, &path, into)? {
+            match copy(firmware, load, &path, into)? {
                 Copied::File(real) => hits.push(real),
                 Copied::Loop => found.loops.push(name.to_owned()),
                 Copied::Nothing => {}
@@ -147,7 +153,7 @@ fn merged(path: &TreePath) -> Result<(TreePath, bool), Error> {
 }
 
 /// Copies a file and every link on the way to it.
-fn copy(from: &Tree, path: &TreePath, into: &mut Tree) -> Result<Copied, Error> {
+fn copy(from: &Tree, load: Option<&Load<'_>>, path: &TreePath, into: &mut Tree) -> Result<Copied, Error> {
     let mut todo: Vec<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
     todo.reverse();
     let (mut at, mut links) = (TreePath::root(), Vec::new());
@@ -181,7 +187,11 @@ fn copy(from: &Tree, path: &TreePath, into: &mut Tree) -> Result<Copied, Error> 
     }
     let (here, _) = merged(&at)?;
     if into.get(&here).is_none() {
-        into.put(&here, entry.clone())?;
+        let mut entry = entry.clone();
+        if let Some(load) = load {
+            entry.kind = Kind::File(load(&at)?);
+        }
+        into.put(&here, entry)?;
     }
     Ok(Copied::File(here))
 }
@@ -207,7 +217,7 @@ mod tests {
         let wishes = BTreeMap::from([("m".to_owned(), names.iter().map(|name| (*name).to_owned()).collect())]);
         let kver = KernelVersion::parse("6.1").expect("a version");
         let mut into = Tree::new();
-        let found = collect(tree, &kver, &wishes, &mut into).expect("no clash");
+        let found = collect(tree, None, &kver, &wishes, &mut into).expect("no clash");
         let files = into.iter().filter(|(_, entry)| !matches!(entry.kind, Kind::Dir));
         (files.map(|(path, _)| path.as_str().expect("UTF-8").replace("usr/lib/firmware/", "")).collect(), found)
     }
@@ -257,7 +267,7 @@ mod tests {
         let wishes = BTreeMap::from([("m".to_owned(), ["b", "c"].map(str::to_owned).into())]);
         let mut into = Tree::new();
         let kver = KernelVersion::parse("6.1").expect("a version");
-        let found = collect(&tree, &kver, &wishes, &mut into).expect("no clash");
+        let found = collect(&tree, None, &kver, &wishes, &mut into).expect("no clash");
         let real = TreePath::literal("usr/lib/firmware/a");
         assert!(found.files.len() == 2 && found.files.iter().all(|file| file.path == real));
         let files: Vec<String> = into

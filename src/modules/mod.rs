@@ -58,7 +58,7 @@ impl<'a> Wanted<'a> {
 }
 
 /// How modules are chosen, besides what is wanted.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Options<'a> {
     /// The architecture of the image in its distribution's words (`amd64`); modules for another one are refused.
     pub arch: Option<&'a str>,
@@ -66,6 +66,8 @@ pub struct Options<'a> {
     pub shipped: Shipped,
     /// Where what modules say of themselves is kept between runs.
     pub infos: Option<&'a InfoStore>,
+    /// Reads a file of the firmware, if its tree holds names only.
+    pub load_firmware: Option<&'a firmware::Load<'a>>,
 }
 
 /// A module of the image.
@@ -130,7 +132,8 @@ pub fn modules(
     check_machine(&catalog, &closure, options.arch)?;
     let mut selected = Selected::default();
     let left_out = place(&catalog, &closure, kver, options.shipped, &mut selected)?;
-    let found = firmware::collect(firmware, kver, &firmware_wishes(&catalog, &closure), &mut selected.tree)?;
+    let found =
+        firmware::collect(firmware, options.load_firmware, kver, &firmware_wishes(&catalog, &closure), &mut selected.tree)?;
     let told = Told {
         catalog: &catalog,
         selection: &selection,

@@ -1,5 +1,7 @@
 //! Where kernel modules and firmware come from: packages of a repository, or directories of a machine.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -8,10 +10,13 @@ use crate::base::limit;
 use crate::config::Item;
 use crate::modules::KernelVersion;
 use crate::tree::disk;
-use crate::tree::{Origin, Tree, TreePath};
+use crate::tree::{Content, Origin, Tree, TreePath};
 
 /// Where the modules of a machine's own kernels lie.
 const OWN_DIRECTORIES: [&str; 2] = ["/usr/lib/modules", "/lib/modules"];
+
+/// Where firmware lies in a tree.
+const FIRMWARE: &str = "usr/lib/firmware";
 
 /// The source of a kernel's modules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +77,7 @@ pub fn is_of_kernel(path: &TreePath) -> bool {
 
 /// Tells whether a path of a firmware package is wanted.
 pub fn is_firmware(path: &TreePath) -> bool {
-    path.is_under(&TreePath::literal("usr/lib/firmware"))
+    path.is_under(&TreePath::literal(FIRMWARE))
 }
 
 /// Returns the configuration of the kernel, which says what it can unpack: out of its package, or `config` in its modules directory.
@@ -98,16 +103,24 @@ pub fn read(tree: &mut Tree, directory: &Path, version: &str) -> Result<(), Erro
     Ok(disk::read(tree, directory, &at, false, &Origin::Kernel)?)
 }
 
-/// Reads of a firmware directory what is below these names, as far as they are there; an empty one is all of it.
+/// Takes the names in a firmware directory, without the files.
+pub fn read_firmware_names(tree: &mut Tree, directory: &Path) -> Result<(), Error> {
+    Ok(disk::read_names(tree, directory, &TreePath::literal(FIRMWARE), &Origin::Kernel)?)
+}
+
+/// Reads one file of a firmware directory, by its path in the tree.
+pub fn load_firmware(directory: &Path, path: &TreePath) -> Result<Content, FileError> {
+    let below = path.relative_to(&TreePath::literal(FIRMWARE)).expect("invariant: nothing else is in the tree");
+    Ok(Content::from(fs::read(&directory.join(OsStr::from_bytes(below)), limit::FILE_BYTES_MAX)?))
+}
+
+/// Reads of a firmware directory what is below these names, as far as they are there.
 pub fn read_firmware(tree: &mut Tree, directory: &Path, below: &[&str]) -> Result<(), Error> {
-    let base = TreePath::literal("usr/lib/firmware");
+    let base = TreePath::literal(FIRMWARE);
     for name in below {
-        let (from, at) = match *name {
-            "" => (directory.to_owned(), base.clone()),
-            name => (directory.join(name), base.join(name.as_bytes())?),
-        };
+        let from = directory.join(name);
         if from.is_dir() {
-            disk::read(tree, &from, &at, false, &Origin::Kernel)?;
+            disk::read(tree, &from, &base.join(name.as_bytes())?, false, &Origin::Kernel)?;
         }
     }
     Ok(())

@@ -379,8 +379,9 @@ fn select_modules(
         }
         Kernel::Directory { directory, version } => kernel::read(&mut tree, directory, version)?,
     }
-    match source.firmware_directory() {
-        Some(directory) => kernel::read_firmware(&mut firmware, &directory, &[""])?,
+    let firmware_directory = source.firmware_directory();
+    match &firmware_directory {
+        Some(directory) => kernel::read_firmware_names(&mut firmware, directory)?,
         None => {
             let kept = |path: &TreePath, _: &str| kernel::is_firmware(path);
             firmware = files.unpack(Part::Firmware, &kept, family, layout, stores, request.threads, &crate::report::Silent)?.tree;
@@ -393,7 +394,13 @@ fn select_modules(
     if request.stop_after.is_none() {
         pack::check_kernel(kernel::config(&tree, source, &version).as_deref(), request.compression.format)?;
     }
-    let options = modules::Options { arch: Some(&request.profile.arch), infos: stores.infos, ..modules::Options::default() };
+    let load = firmware_directory.map(|directory| move |path: &TreePath| kernel::load_firmware(&directory, path));
+    let options = modules::Options {
+        arch: Some(&request.profile.arch),
+        infos: stores.infos,
+        load_firmware: load.as_ref().map(|load| load as &modules::firmware::Load<'_>),
+        ..modules::Options::default()
+    };
     let choose = |patterns: &[Item], kind: ImageKind, reporter: &dyn Reporter| {
         let mut wishes = match (request.facts, kind) {
             (None, _) | (_, ImageKind::Generic) => Vec::new(),

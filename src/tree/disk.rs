@@ -93,6 +93,22 @@ fn make_node(to: &Path, entry: &Entry) -> bool {
 
 /// Reads a directory below `at` in the tree. Sockets are passed over; owners become root unless `keep_owners`.
 pub fn read(tree: &mut Tree, root: &Path, at: &TreePath, keep_owners: bool, origin: &Origin) -> Result<(), DiskError> {
+    walk(tree, root, at, keep_owners, origin, &|path| Ok(Content::from(base_fs::read(path, limit::FILE_BYTES_MAX)?)))
+}
+
+/// Like [`read`], but no file is opened: all are empty. Owners become root.
+pub fn read_names(tree: &mut Tree, root: &Path, at: &TreePath, origin: &Origin) -> Result<(), DiskError> {
+    walk(tree, root, at, false, origin, &|_| Ok(Content::from("")))
+}
+
+fn walk(
+    tree: &mut Tree,
+    root: &Path,
+    at: &TreePath,
+    keep_owners: bool,
+    origin: &Origin,
+    content: &dyn Fn(&Path) -> Result<Content, FileError>,
+) -> Result<(), DiskError> {
     for path in base_fs::list(root)? {
         let metadata = fs::symlink_metadata(&path).map_err(FileError::on("look at", &path))?;
         let name = path.file_name().expect("invariant: listed paths have a name").as_bytes();
@@ -103,7 +119,7 @@ pub fn read(tree: &mut Tree, root: &Path, at: &TreePath, keep_owners: bool, orig
         } else if file_type.is_symlink() {
             Kind::Symlink(fs::read_link(&path).map_err(FileError::on("read the link", &path))?.into_os_string().into_vec())
         } else if file_type.is_file() {
-            Kind::File(Content::from(base_fs::read(&path, limit::FILE_BYTES_MAX)?))
+            Kind::File(content(&path)?)
         } else if file_type.is_fifo() {
             Kind::Fifo
         } else if file_type.is_block_device() || file_type.is_char_device() {
@@ -121,7 +137,7 @@ pub fn read(tree: &mut Tree, root: &Path, at: &TreePath, keep_owners: bool, orig
         let is_dir = matches!(kind, Kind::Dir);
         tree.insert(&here, Entry { meta, kind, origin: origin.clone() })?;
         if is_dir {
-            read(tree, &path, &here, keep_owners, origin)?;
+            walk(tree, &path, &here, keep_owners, origin, content)?;
         }
     }
     Ok(())

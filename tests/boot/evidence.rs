@@ -36,6 +36,7 @@ const EXCUSES: &[(&str, &str, &str)] = &[
     ("kernel", "Memory resource size exceeds max for 32 bits", "QEMU's `virt` machine has a large window for PCI"),
     ("kernel", "efi: UEFI not found", "QEMU starts the kernel without firmware"),
     ("kernel", "CONFIG_IMA_DISABLE_HTABLE is disabled", "Debian's kernel says so to every user of dm"),
+    ("kernel", "Power-on or device reset occurred", "QEMU's SCSI disks say on the first command that they were turned on"),
     ("kernel", "Unstable clock detected, switching default tracing clock", BUSY),
     ("kernel", "callbacks suppressed", "the kernel says that it said less"),
     ("kernel", "tsc: Unable to calibrate against PIT", BUSY),

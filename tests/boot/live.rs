@@ -20,8 +20,10 @@ use crate::scenarios::{Bus, Expect, Firmware, Tier};
 pub enum Layout {
     /// systemd-boot finds entries that kernel-install made.
     Bls,
-    /// systemd-boot finds unified kernel images that kernel-install had made.
+    /// systemd-boot finds unified kernel images that kernel-install had ukify make.
     Uki,
+    /// systemd-boot finds unified kernel images that our plugin made, with no ukify on the machine.
+    OwnUki,
     /// Kernels and initrds lie in `/boot`, for GRUB and its like: QEMU reads them as they do.
     Boot,
 }
@@ -42,6 +44,7 @@ pub struct Live {
 pub const LIVES: &[Live] = &[
     Live { name: "live-bls", tier: Tier::Smoke, layout: Layout::Bls, upgrade: false },
     Live { name: "live-uki", tier: Tier::Slow, layout: Layout::Uki, upgrade: false },
+    Live { name: "live-own-uki", tier: Tier::Slow, layout: Layout::OwnUki, upgrade: false },
     Live { name: "live-bls-upgrade", tier: Tier::Slow, layout: Layout::Bls, upgrade: true },
     Live { name: "live-boot-upgrade", tier: Tier::Slow, layout: Layout::Boot, upgrade: true },
 ];
@@ -88,6 +91,9 @@ fn lead(live: &Live, bench: &Bench<'_>) -> Result<(), String> {
     if live.layout == Layout::Uki {
         // ukify only recommends what makes an image start.
         home.apt("the stub", &["install", "systemd-boot-efi"])?;
+    }
+    if live.layout == Layout::OwnUki {
+        home.apt("no ukify", &["purge", "systemd-ukify"])?;
     }
     home.apt("the kernel", &["install", "linux-image-amd64"])?;
     let first = home.kernels()?.pop().ok_or("no kernel was installed")?;
@@ -137,6 +143,10 @@ impl<'a> Home<'a> {
         match live.layout {
             Layout::Bls => home.root.write("/etc/kernel/install.conf", b"layout=bls\n", 0o644),
             Layout::Uki => home.root.write("/etc/kernel/install.conf", b"layout=uki\n", 0o644),
+            Layout::OwnUki => {
+                let text = "layout=uki\nuki_generator=mkinitrd-pkg\n";
+                home.root.write("/etc/kernel/install.conf", text.as_bytes(), 0o644);
+            }
             Layout::Boot => {}
         }
         if live.layout != Layout::Boot {
@@ -216,7 +226,7 @@ impl<'a> Home<'a> {
                 fs::rename(&root, &disk).map_err(at(&root))?;
                 (Start::Kernel { kernel: &kernel, initrd: &initrd, append: "root=LABEL=root rw" }, "/dev/vda", Firmware::None)
             }
-            Layout::Bls | Layout::Uki => {
+            Layout::Bls | Layout::Uki | Layout::OwnUki => {
                 let esp = file("esp");
                 self.write_esp(&esp, version)?;
                 esp::disk(&esp, &root, &disk)?;
@@ -270,7 +280,7 @@ impl<'a> Home<'a> {
     /// Writes the EFI system partition, whose boot loader starts `version` and not what it thinks best.
     fn write_esp(&self, out: &Path, version: &str) -> Result<(), String> {
         let entry = match self.live.layout {
-            Layout::Uki => format!("{TOKEN}-{version}.efi"),
+            Layout::Uki | Layout::OwnUki => format!("{TOKEN}-{version}.efi"),
             _ => format!("{TOKEN}-{version}.conf"),
         };
         let config = self.esp.join("loader/loader.conf");

@@ -166,7 +166,7 @@ fn a07_killed_at_any_moment_there_is_the_old_or_the_new_file() {
     assert!(finished("", &mut process(&[], &path, NEW_BYTES)).status.success());
     let whole = start.elapsed();
     let (mut seed, mut old, mut new) = (20_261_120_u64, 0, 0);
-    for _ in 0..100 * crate::program::effort() {
+    for _ in 0..200 * crate::program::effort() {
         fs::write(&path, OLD_TEXT).expect("the old file");
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let moment = whole.mul_f64((seed >> 40) as f64 / (1_u64 << 24) as f64 * 1.1);

@@ -1,17 +1,19 @@
 //! The generic list of modules on real kernels.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Mutex;
 
 use mkinitrd_pkg::base::error::{Diagnostic, ErrorKind};
+use mkinitrd_pkg::base::fs::FileError;
 use mkinitrd_pkg::config::{self, Audience, ImageKind, Item, Source};
 use mkinitrd_pkg::format::compress::{Format, decode};
 use mkinitrd_pkg::format::{modindex, module};
 use mkinitrd_pkg::modules::catalog::Catalog;
 use mkinitrd_pkg::modules::{self, Error, KernelVersion, Options, Selected, find_kver, select};
 use mkinitrd_pkg::report::{Event, Reporter};
-use mkinitrd_pkg::tree::{Entry, Kind, Origin, Tree, TreePath, disk};
+use mkinitrd_pkg::tree::{Content, Entry, Kind, Origin, Tree, TreePath, disk};
 
 use crate::kernels::{BOOKWORM, Kernel, SID, TRIXIE, TRIXIE_ARM64, package_of, run, unpacked};
 
@@ -430,6 +432,26 @@ fn e17_firmware_is_found_in_packages_and_what_is_missing_is_told() {
         assert_eq!(file.wanted_by, ["bnx2"]);
         assert_eq!(selected.tree.get(&file.path), firmware.get(&file.path), "with the package it came from");
     }
+    // Of a machine's directory only the names are taken: the image is the same, and nothing else is opened.
+    let mut only_names = Tree::new();
+    disk::read_names(&mut only_names, &root, &TreePath::root(), &Origin::Package(7)).expect("reading");
+    assert!(only_names.iter().all(|(_, entry)| entry.content().is_none_or(Content::is_empty)));
+    let opened = RefCell::new(BTreeSet::new());
+    let load = |path: &TreePath| {
+        opened.borrow_mut().insert(path.clone());
+        let bytes = fs::read(root.join(path.as_str().expect("UTF-8"))).map_err(FileError::on("read", &root))?;
+        Ok(Content::from(bytes))
+    };
+    let options = Options { load_firmware: Some(&load), ..Options::default() };
+    let lazily = modules::modules(&tree, &only_names, &kver, &modules::Wanted::patterns(&patterns), &options, 2, &Log::default())
+        .expect("the modules");
+    assert_eq!(opened.into_inner(), selected.firmware.iter().map(|file| file.path.clone()).collect());
+    assert!(lazily.tree.iter().eq(selected.tree.iter()));
+    let refusing = |path: &TreePath| Err(FileError::on("read", path.to_string())(std::io::ErrorKind::PermissionDenied.into()));
+    let options = Options { load_firmware: Some(&refusing), ..Options::default() };
+    let refused =
+        modules::modules(&tree, &only_names, &kver, &modules::Wanted::patterns(&patterns), &options, 2, &Log::default());
+    assert!(matches!(refused, Err(Error::File(_))), "{refused:?}");
     let documents = |tree: &Tree| tree.iter().filter(|(path, _)| path.as_bytes().starts_with(b"usr/share")).count();
     assert!(documents(&firmware) > 0 && documents(&selected.tree) == 0);
     let missing: Vec<&String> = selected.missing_firmware["tg3"].iter().collect();

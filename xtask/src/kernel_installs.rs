@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::install::{self, Layout};
 use crate::peers::Peers;
-use crate::shell::{at, output};
+use crate::shell::at;
 
 /// The root that has all of them.
 const ROOT: &str = "peers";
@@ -48,14 +48,10 @@ const WAYS: [Way; 5] = [
     Way { name: "mkosi-initrd", generator: "mkosi-initrd", first: HIDE, initrd: "initrd" },
 ];
 
-/// Puts our program into the root, with dracut and what configures each of them, and returns the ways in which it is measured.
+/// Puts our program into the root, with what configures each of them, and returns the ways in which it is measured.
 pub fn set_up(peers: &Peers, program: &Path) -> Result<Vec<KernelInstall>, String> {
     let root = peers.root_of(ROOT);
     let version = peers.kernel_version()?;
-    if !root.join("usr/lib/kernel/install.d/50-dracut.install").exists() {
-        // Only the package `dracut` conflicts with initramfs-tools, for the sake of its hook.
-        output(&mut peers.inside(ROOT, &["apt-get", "-y", "-qq", "install", "--no-install-recommends", "dracut-core"]))?;
-    }
     let layout = Layout {
         program: Some(program.to_owned()),
         destdir: root.display().to_string(),

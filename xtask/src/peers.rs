@@ -51,7 +51,8 @@ impl Peers {
         let peers = Peers { dir: dir.to_owned() };
         let mirror = mirror()?;
         peers.root("dracut", "dracut", &mirror)?;
-        peers.root("peers", "initramfs-tools,cryptsetup-initramfs,busybox,mkosi,debian-archive-keyring", &mirror)?;
+        // Only the package `dracut` conflicts with initramfs-tools, for the sake of its hook.
+        peers.root("peers", "initramfs-tools,cryptsetup-initramfs,busybox,dracut-core,mkosi,debian-archive-keyring", &mirror)?;
         peers.newer_mkosi(&mirror)?;
         Ok(peers)
     }
