@@ -53,11 +53,12 @@ use crate::base::limit;
 use crate::base::trust::{KeyRef, RsaSignature, Seen, SignedBy, Signer, hide_password};
 use crate::config::Source;
 use crate::family::InstalledFiles;
+use crate::family::apk::sources as apk_sources;
 use crate::family::deb::installed::Unfit;
 use crate::family::deb::sources::{self, Sources};
 use crate::family::door::{Door, DoorError};
 use crate::family::repo::{self, Options, Repository, Spec, Target};
-use crate::host::apt;
+use crate::host::{apk, apt};
 use crate::package::{Location, Package};
 use crate::report::{Event, Reporter, Stage};
 use crate::store::fetch::{FetchError, Fetcher};
@@ -381,6 +382,24 @@ pub struct HostSources {
 /// Returns the machine's own sources for a release of `distro`; `None` if the machine runs another distribution.
 pub fn host_sources(root: &Path, distro: &str, target: &Target<'_>) -> Result<Option<HostSources>, Error> {
     let Some(os) = apt::os_release(root).map_err(Error::Sources)?.filter(|os| os.id == distro) else { return Ok(None) };
+    if target.family == "apk" {
+        // apk's addresses hold the release themselves: those of another release than is wanted are no use.
+        let is_release = |id: &str| {
+            id == target.release
+                || id.starts_with(&format!("{}.", target.release))
+                || (target.release == "edge" && id.contains("_alpha"))
+        };
+        if !os.version_id.as_deref().is_some_and(is_release) {
+            return Ok(None);
+        }
+        let mut own = HostSources::default();
+        for (path, text) in apk::repositories(root).map_err(Error::Sources)? {
+            let found = apk_sources::parse(&path, &text, target.arch);
+            own.specs.extend(found.specs.into_iter().map(Spec::Apk));
+            own.skipped.extend(found.skipped);
+        }
+        return Ok(Some(own));
+    }
     let mut all = Sources::default();
     for (path, text) in apt::sources(root).map_err(Error::Sources)? {
         all.append(sources::parse(&path, &text, target.arch));

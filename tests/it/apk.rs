@@ -1,5 +1,6 @@
 //! The APK family against apk-tools: what it installs over real indexes, its own solver cases, and packages against tar.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "what is not run, and the figures of what is, are told")]
 
 use std::error::Error as _;
 use std::fs;
@@ -7,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mkinitrd_pkg::base::digest::Sha256;
+use mkinitrd_pkg::base::digest::{Sha1, Sha256};
 use mkinitrd_pkg::base::trust::{RsaHash, RsaSignature};
 use mkinitrd_pkg::config::{Item, Source};
 use mkinitrd_pkg::family::apk::index::ApkCatalog;
-use mkinitrd_pkg::family::apk::{Apk, Checksum, read, repository, segments};
+use mkinitrd_pkg::family::apk::{Apk, Checksum, installed, read, repository, segments};
 use mkinitrd_pkg::family::repo::Index;
 use mkinitrd_pkg::family::{Family, MemberKind, ReadError};
 use mkinitrd_pkg::package::{Catalog, Location};
@@ -221,7 +222,7 @@ fn fault_of(dir: &Path, case: &Case) -> Option<String> {
     });
     let catalog = ApkCatalog::new("x86_64", indexes.collect()).unwrap();
     let words = case.world.iter().chain(case.arguments.iter().filter(|word| !word.starts_with('-')).skip(1));
-    let request = Request { packages: words.map(|word| Item::from_command_line(word)).collect(), ..Request::default() };
+    let request = Request { packages: words.map(Item::from_command_line).collect(), ..Request::default() };
     let ours = plan(&request, &catalog, &Silent);
     let installing = case.expected.iter().filter_map(|line| line.split_once(") Installing ").map(|(_, step)| step.to_owned()));
     let wanted: Vec<String> = installing.collect();
@@ -597,4 +598,77 @@ fn openssl(key: &Path, signature: &RsaSignature, content: &[u8]) -> bool {
     let command =
         Command::new("openssl").args(["dgst", hash, "-verify"]).arg(key).arg("-signature").arg(&file).arg(&data).output();
     command.expect("openssl is needed: install `openssl`").status.success()
+}
+
+// ---- a machine ------------------------------------------------------------------------------------------------------
+
+#[test]
+fn the_database_of_an_alpine_machine_is_read() {
+    let Some(root) = fixtures("a root of Alpine 3.14").map(|fixtures| fixtures.join("apk/alpine-314")) else { return };
+    let packages = installed::parse(&fs::read_to_string(root.join("lib/apk/db/installed")).unwrap()).unwrap();
+    let paths = || packages.iter().flat_map(|package| &package.paths);
+    let files = paths().filter(|path| !path.is_dir).count();
+    assert_eq!((packages.len(), paths().count() - files, files), (26, 199, 292));
+    // Most of the root is not in the fixture; what is there has the digest that the database says.
+    let mut compared = 0;
+    for path in paths().filter(|path| !path.is_dir) {
+        let Ok(content) = fs::read(root.join(String::from_utf8_lossy(path.path.as_bytes()).as_ref())) else { continue };
+        if path.path.as_bytes().ends_with(b".rsa.pub") {
+            assert_eq!(path.checksum, Sha1::of(&content).map(Checksum::Sha1), "{}", path.path);
+            compared += 1;
+        }
+    }
+    assert!(compared >= 10, "{compared} files compared");
+    let (world, others) = installed::world(&fs::read_to_string(root.join("etc/apk/world")).unwrap());
+    assert_eq!((world.len(), others.len()), (12, 0));
+    for atom in &world {
+        let name = &atom.condition.constraint.name;
+        assert!(packages.iter().any(|package| package.name == *name), "{name}");
+    }
+}
+
+#[test]
+fn a_repository_is_opened_from_the_command_line() {
+    let Some(fixtures) = fixtures("the converted Alpine repository") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let profile = dir.path().join("alpine.toml");
+    let text = "[distro]\nname = \"alpine\"\nfamily = \"apk\"\nmirror = \"https://mirror/alpine\"\ncomponents = [\"main\"]\n[distro.architectures]\nx86_64 = \"x86_64\"\n\
+                [distro.releases.edge]\nsuites = [\"edge\"]\n";
+    fs::write(&profile, text).unwrap();
+    let over = |repo: &str, options: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mkinitrd-pkg"));
+        command.args(["--config-root", "/nonexistent", "--config"]).arg(&profile).arg("--cache").arg(dir.path().join("cache"));
+        command.args([
+            "plan",
+            "--bare",
+            "--distro",
+            "debian",
+            "--release",
+            "edge",
+            "--arch",
+            "x86_64",
+            "--package",
+            "bash",
+            "--repo",
+        ]);
+        let repo = format!("file:{}", fixtures.join(repo).display());
+        let output = command.arg(repo).args(options).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    };
+    let run = |options: &[&str]| over("converted/trixie-mini/apk", options);
+    // A directory that holds the index itself, and the index itself.
+    for repo in ["converted/trixie-full-metadata/apk", "converted/trixie-full-metadata/apk/APKINDEX.tar.gz"] {
+        let (code, text) = over(repo, &["--no-verify"]);
+        assert!(code == Some(0) && text.contains("5.2.37-r2"), "{repo} {text}");
+    }
+    let keys = fixtures.join("converted/trixie-mini/apk/keys");
+    let (code, text) = run(&["--keyring", keys.to_str().unwrap()]);
+    assert!(code == Some(0) && text.contains("bash") && text.contains("5.2.37-r2"), "{text}");
+    let (code, text) = run(&["--no-verify"]);
+    assert!(code == Some(0) && text.contains("signatures were not checked"), "{text}");
+    let (code, text) = run(&[]);
+    assert!(code == Some(6) && text.contains("none of the trusted keys"), "{code:?} {text}");
+    let other = fixtures.join("apk/rsa256-signed");
+    let (code, text) = run(&["--keyring", other.to_str().unwrap()]);
+    assert!(code == Some(6) && text.contains("none of the trusted keys"), "{code:?} {text}");
 }

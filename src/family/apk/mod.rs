@@ -1,6 +1,7 @@
 //! The APK family: Alpine, postmarketOS, Chimera, Wolfi and their kin.
 
 pub mod index;
+pub mod installed;
 pub mod read;
 pub mod relation;
 pub mod repository;

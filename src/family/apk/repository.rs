@@ -104,9 +104,12 @@ pub fn open(spec: &RepoSpec, door: &dyn Door, options: &Options) -> Result<Repos
 fn fetch(spec: &RepoSpec, door: &dyn Door) -> Result<(Location, Vec<u8>), Error> {
     let fetch =
         |from: &Location| door.fetch(from, FILE_BYTES_MAX).map_err(|source| Error::Fetch { repo: spec.to_string(), source });
+    // The address of the file itself; in apk's cache it is called `APKINDEX.HASH.tar.gz`.
     let text = spec.base.to_string();
-    if let Some(dir) = text.strip_suffix(INDEX_NAME).and_then(|dir| Base::parse(dir.trim_end_matches('/')).ok())
-        && let Some(bytes) = fetch(&dir.join(INDEX_NAME)?)?
+    if let Some((dir, name)) =
+        text.rsplit_once('/').filter(|(_, name)| name.starts_with("APKINDEX.") && name.ends_with(".tar.gz"))
+        && let Ok(dir) = Base::parse(dir)
+        && let Some(bytes) = fetch(&dir.join(name)?)?
     {
         return Ok(((&dir).into(), bytes));
     }
