@@ -63,7 +63,7 @@ use crate::package::{Location, Package};
 use crate::report::{Event, Reporter, Stage};
 use crate::store::fetch::{FetchError, Fetcher};
 use crate::store::keyring::{Keyring, KeyringError, SignatureError};
-use crate::store::rsa::{self, RsaError};
+use crate::store::rsa::{RsaError, verify as judge_rsa};
 use crate::store::{self, Store, Stored, Unusable, VerifiedReader};
 use crate::tree::TreePath;
 
@@ -342,7 +342,7 @@ impl Door for World<'_> {
         }
         for path in self.rsa_keys(signed_by, name) {
             if let Some(pem) = fs::read_optional(&path, limit::KEY_BYTES_MAX).map_err(DoorError::new)? {
-                let verdict = rsa::verify(name, &pem, signature.hash, data, &signature.bytes);
+                let verdict = judge_rsa(name, &pem, signature.hash, data, &signature.bytes);
                 let key = verdict.map_err(DoorError::new)?;
                 return Ok(Signer { fingerprint: key.clone(), key, file: path.display().to_string() });
             }

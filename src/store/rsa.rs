@@ -4,7 +4,7 @@ use ::rsa::pkcs8::DecodePublicKey;
 use ::rsa::traits::PublicKeyParts;
 use ::rsa::{Pkcs1v15Sign, RsaPublicKey};
 
-use crate::base::base64;
+use crate::base::base64::decode;
 use crate::base::digest::{Sha1, Sha256, sha512};
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::trust::RsaHash;
@@ -82,5 +82,5 @@ fn der(pem: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(pem).ok()?;
     let (_, rest) = text.split_once("-----BEGIN PUBLIC KEY-----")?;
     let (body, _) = rest.split_once("-----END PUBLIC KEY-----")?;
-    base64::decode(&body.split_ascii_whitespace().collect::<String>()).ok()
+    decode(&body.split_ascii_whitespace().collect::<String>()).ok()
 }

@@ -14,7 +14,7 @@ use std::fmt;
 use std::io::Read;
 use std::str::FromStr;
 
-use crate::base::base64;
+use crate::base::base64::{decode, encode};
 use crate::family::{Family, ReadError, Visit};
 use crate::package::Package;
 
@@ -36,7 +36,7 @@ impl FromStr for Checksum {
     type Err = NotAChecksum;
 
     fn from_str(text: &str) -> Result<Self, NotAChecksum> {
-        let of = |rest| base64::decode(rest).map_err(|_| NotAChecksum);
+        let of = |rest| decode(rest).map_err(|_| NotAChecksum);
         match (text.strip_prefix("Q1"), text.strip_prefix("Q2")) {
             (Some(rest), _) => Ok(Self::Sha1(of(rest)?.try_into().map_err(|_| NotAChecksum)?)),
             (_, Some(rest)) => Ok(Self::Sha256(of(rest)?.try_into().map_err(|_| NotAChecksum)?)),
@@ -48,8 +48,8 @@ impl FromStr for Checksum {
 impl fmt::Display for Checksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sha1(raw) => write!(f, "Q1{}", base64::encode(raw)),
-            Self::Sha256(raw) => write!(f, "Q2{}", base64::encode(raw)),
+            Self::Sha1(raw) => write!(f, "Q1{}", encode(raw)),
+            Self::Sha256(raw) => write!(f, "Q2{}", encode(raw)),
         }
     }
 }
