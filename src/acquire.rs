@@ -48,19 +48,22 @@ pub use machine::{Listing, Machine};
 use crate::base::date::Seconds;
 use crate::base::digest::Sha256;
 use crate::base::error::{Diagnostic, ErrorKind};
-use crate::base::fs::FileError;
-use crate::base::trust::{KeyRef, Seen, SignedBy, Signer, hide_password};
+use crate::base::fs::{self, FileError};
+use crate::base::limit;
+use crate::base::trust::{KeyRef, RsaSignature, Seen, SignedBy, Signer, hide_password};
 use crate::config::Source;
 use crate::family::InstalledFiles;
+use crate::family::apk::sources as apk_sources;
 use crate::family::deb::installed::Unfit;
 use crate::family::deb::sources::{self, Sources};
 use crate::family::door::{Door, DoorError};
 use crate::family::repo::{self, Options, Repository, Spec, Target};
-use crate::host::apt;
+use crate::host::{apk, apt};
 use crate::package::{Location, Package};
 use crate::report::{Event, Reporter, Stage};
 use crate::store::fetch::{FetchError, Fetcher};
 use crate::store::keyring::{Keyring, KeyringError, SignatureError};
+use crate::store::rsa::{RsaError, verify as judge_rsa};
 use crate::store::{self, Store, Stored, Unusable, VerifiedReader};
 use crate::tree::TreePath;
 
@@ -272,6 +275,19 @@ impl<'a> World<'a> {
         }
         Ok(keyring)
     }
+
+    /// Returns where a key of this name may lie: the files named, or the directories that apk looks into.
+    fn rsa_keys(&self, signed_by: &SignedBy, name: &str) -> Vec<PathBuf> {
+        if signed_by.keys.is_empty() {
+            return ["etc/apk/keys", "usr/share/apk/keys"].iter().map(|dir| self.root.join(dir).join(name)).collect();
+        }
+        let files = signed_by.keys.iter().filter_map(|key| match key {
+            KeyRef::File(path) if path.file_name().is_some_and(|file| file == name) => Some(path.clone()),
+            KeyRef::File(path) if path.is_dir() => Some(path.join(name)),
+            _ => None,
+        });
+        files.collect()
+    }
 }
 
 impl Door for World<'_> {
@@ -317,6 +333,23 @@ impl Door for World<'_> {
         }
     }
 
+    fn verify_rsa(&self, signed_by: &SignedBy, data: &[u8], signature: &RsaSignature) -> Result<Signer, DoorError> {
+        let name = &signature.key;
+        let unknown = || DoorError::new(RsaError::Unknown(name.clone()));
+        // The name comes from the file that is being judged: it must not lead anywhere.
+        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) || name.len() > limit::NAME_BYTES_MAX {
+            return Err(unknown());
+        }
+        for path in self.rsa_keys(signed_by, name) {
+            if let Some(pem) = fs::read_optional(&path, limit::KEY_BYTES_MAX).map_err(DoorError::new)? {
+                let verdict = judge_rsa(name, &pem, signature.hash, data, &signature.bytes);
+                let key = verdict.map_err(DoorError::new)?;
+                return Ok(Signer { fingerprint: key.clone(), key, file: path.display().to_string() });
+            }
+        }
+        Err(unknown())
+    }
+
     fn seen(&self, repository: &str) -> Option<Seen> {
         self.store.seen(repository)
     }
@@ -349,6 +382,24 @@ pub struct HostSources {
 /// Returns the machine's own sources for a release of `distro`; `None` if the machine runs another distribution.
 pub fn host_sources(root: &Path, distro: &str, target: &Target<'_>) -> Result<Option<HostSources>, Error> {
     let Some(os) = apt::os_release(root).map_err(Error::Sources)?.filter(|os| os.id == distro) else { return Ok(None) };
+    if target.family == "apk" {
+        // apk's addresses hold the release themselves: those of another release than is wanted are no use.
+        let is_release = |id: &str| {
+            id == target.release
+                || id.starts_with(&format!("{}.", target.release))
+                || (target.release == "edge" && id.contains("_alpha"))
+        };
+        if !os.version_id.as_deref().is_some_and(is_release) {
+            return Ok(None);
+        }
+        let mut own = HostSources::default();
+        for (path, text) in apk::repositories(root).map_err(Error::Sources)? {
+            let found = apk_sources::parse(&path, &text, target.arch);
+            own.specs.extend(found.specs.into_iter().map(Spec::Apk));
+            own.skipped.extend(found.skipped);
+        }
+        return Ok(Some(own));
+    }
     let mut all = Sources::default();
     for (path, text) in apt::sources(root).map_err(Error::Sources)? {
         all.append(sources::parse(&path, &text, target.arch));

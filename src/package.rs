@@ -96,18 +96,32 @@ pub enum Op {
     /// Strictly later: `>>`.
     #[serde(rename = ">>")]
     Greater,
+    /// Any version that begins with the named one: `~` (apk).
+    #[serde(rename = "~")]
+    Fuzzy,
+    /// Earlier, or beginning with the named one: `<~` (apk).
+    #[serde(rename = "<~")]
+    LessFuzzy,
+    /// Later, or beginning with the named one: `>~` (apk).
+    #[serde(rename = ">~")]
+    GreaterFuzzy,
 }
 
 impl Op {
-    /// Tells whether a version that compares so with the named one is meant.
+    /// Tells whether a version that compares so with the named one is meant. For the fuzzy ones the comparison must be fuzzy, too.
     pub fn accepts(self, found_with_named: Ordering) -> bool {
         match self {
             Op::Less => found_with_named.is_lt(),
-            Op::LessEqual => found_with_named.is_le(),
-            Op::Equal => found_with_named.is_eq(),
-            Op::GreaterEqual => found_with_named.is_ge(),
+            Op::LessEqual | Op::LessFuzzy => found_with_named.is_le(),
+            Op::Equal | Op::Fuzzy => found_with_named.is_eq(),
+            Op::GreaterEqual | Op::GreaterFuzzy => found_with_named.is_ge(),
             Op::Greater => found_with_named.is_gt(),
         }
+    }
+
+    /// Tells whether a version that begins with the named one counts as equal to it.
+    pub fn is_fuzzy(self) -> bool {
+        matches!(self, Op::Fuzzy | Op::LessFuzzy | Op::GreaterFuzzy)
     }
 
     /// Returns the operator as written in the metadata of most families.
@@ -118,6 +132,9 @@ impl Op {
             Op::Equal => "=",
             Op::GreaterEqual => ">=",
             Op::Greater => ">>",
+            Op::Fuzzy => "~",
+            Op::LessFuzzy => "<~",
+            Op::GreaterFuzzy => ">~",
         }
     }
 }
@@ -168,6 +185,21 @@ impl fmt::Display for Requirement {
     }
 }
 
+/// A constraint that something must meet, or that nothing may meet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// The constraint.
+    pub constraint: Constraint,
+    /// Nothing may meet it (apk: `!name`).
+    pub refused: bool,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.refused { "!" } else { "" }, self.constraint)
+    }
+}
+
 /// Something a package offers under another name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capability {
@@ -193,6 +225,23 @@ pub struct Relations {
     pub conflicts: Vec<Constraint>,
     /// All of this in full, where a family has more than the lists above can say.
     pub terms: Option<Box<Terms>>,
+    /// Before which of `requires` each of `conflicts` stands, where both are one list whose order matters (apk).
+    pub conflict_places: Vec<usize>,
+    /// Where all of these hold, the package enters by itself (apk: `install_if`); never where there are none.
+    pub install_if: Vec<Condition>,
+}
+
+/// What a resolver weighs of a package besides its relations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The highest is taken of several that offer the same (apk: `provider_priority`); 0 where none is declared.
+    pub provider_priority: u64,
+    /// The first of the repositories that have it, in their order.
+    pub repo_place: u32,
+    /// The tags of the repositories that have it: bit 0 for those without one, bit i for the i-th of [`Catalog::tags`].
+    pub tags: u32,
+    /// It has no content.
+    pub is_empty: bool,
 }
 
 /// An entry of an index that cannot be used.
@@ -242,6 +291,8 @@ pub enum Resolver {
     Apt,
     /// libsolv's as dnf asks it, of a catalog that has [`Solvables`].
     Libsolv,
+    /// apk's.
+    Apk,
 }
 
 /// All packages of some repositories for one architecture, as the solver sees them. Entries are parsed when first asked for.
@@ -294,6 +345,31 @@ pub trait Catalog: Sync {
 
     /// Compares two versions as the family does.
     fn compare(&self, a: &str, b: &str) -> Ordering;
+
+    /// Compares a version with one that may be only its beginning, for the fuzzy operators.
+    fn compare_fuzzy(&self, version: &str, prefix: &str) -> Ordering {
+        self.compare(version, prefix)
+    }
+
+    /// Returns what a resolver weighs of a package besides its relations.
+    fn standing(&self, _id: PackageId) -> Standing {
+        Standing::default()
+    }
+
+    /// Returns the tags that repositories have (apk: `@testing`), from the first one given; an untagged repository serves everybody.
+    fn tags(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    /// Returns the packages that have a condition on this name to enter by themselves.
+    fn triggered_by(&self, _name: &str) -> &[PackageId] {
+        &[]
+    }
+
+    /// Returns where the distribution's own tool comes to a name when it walks over all of them, if its answer depends on that.
+    fn walk_place(&self, _name: &str) -> u64 {
+        0
+    }
 
     /// Returns all package names, in any order, for suggestions.
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;

@@ -11,7 +11,7 @@ use crate::base::digest::Sha256;
 use crate::base::error::Diagnostic;
 use crate::base::fs;
 use crate::base::limit;
-use crate::base::trust::{Seen, SignedBy, Signer};
+use crate::base::trust::{RsaSignature, Seen, SignedBy, Signer};
 use crate::family::door::{Door, DoorError};
 use crate::family::repo::{Options, Repository, Spec};
 use crate::format::compress::{Format, decode};
@@ -99,6 +99,10 @@ impl Door for Known<'_, '_> {
 
     fn verify(&self, signed_by: &SignedBy, data: &[u8], signature: &[u8]) -> Result<Signer, DoorError> {
         self.world.verify(signed_by, data, signature)
+    }
+
+    fn verify_rsa(&self, signed_by: &SignedBy, data: &[u8], signature: &RsaSignature) -> Result<Signer, DoorError> {
+        self.world.verify_rsa(signed_by, data, signature)
     }
 
     fn seen(&self, repository: &str) -> Option<Seen> {

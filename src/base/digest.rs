@@ -131,6 +131,36 @@ impl<R: Read> Read for HashingReader<R> {
     }
 }
 
+/// Returns the SHA-512 digest of `bytes`.
+pub fn sha512(bytes: &[u8]) -> [u8; 64] {
+    sha2::Sha512::digest(bytes).into()
+}
+
+/// Collects a SHA-1 digest piece by piece, for formats that have no better one (apk's of version 2).
+///
+/// Data made to collide by one of the known attacks is recognised by the traces that these leave, and has no digest at all.
+#[derive(Default, Clone)]
+pub struct Sha1(sha1collisiondetection::Sha1CD);
+
+impl Sha1 {
+    /// Returns the digest of `bytes`; `None` if they were made to have the same as others.
+    pub fn of(bytes: &[u8]) -> Option<[u8; 20]> {
+        let mut hasher = Self::default();
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// Adds `bytes`.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Returns the digest; `None` if what was added was made to collide.
+    pub fn finish(self) -> Option<[u8; 20]> {
+        self.0.finalize_cd().ok().map(Into::into)
+    }
+}
+
 /// Returns the MD5 digest of `bytes` (RFC 1321). It tells an accident from none; it is no proof against somebody who makes collisions,
 /// so nothing that a stranger wrote is believed by it.
 pub fn md5(bytes: &[u8]) -> [u8; 16] {
@@ -263,6 +293,13 @@ mod tests {
         assert_eq!(Sha256::of(b"").to_string(), known);
         assert_eq!(known.parse(), Ok(Sha256::of(b"")));
         assert_eq!(known.to_uppercase().parse(), Ok(Sha256::of(b"")));
+    }
+
+    #[test]
+    fn sha1_and_sha512_are_the_known_ones() {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(Sha1::of(b"abc").map(|digest| hex(&digest)).as_deref(), Some("a9993e364706816aba3e25717850c26c9cd0d89d"));
+        assert!(hex(&sha512(b"abc")).starts_with("ddaf35a193617abacc417349ae20413112e6fa4e89a97ea2"));
     }
 
     #[test]

@@ -38,6 +38,28 @@ pub struct Signer {
     pub file: String,
 }
 
+/// The digest that an RSA signature is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RsaHash {
+    /// SHA-1: all of Alpine's indexes so far.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+/// A signature by a key that is known by the name of its file, as apk's are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RsaSignature {
+    /// The digest.
+    pub hash: RsaHash,
+    /// The file name of the key: `alpine-devel@lists.alpinelinux.org-6165ee59.rsa.pub`.
+    pub key: String,
+    /// The signature itself, by PKCS #1 v1.5.
+    pub bytes: Vec<u8>,
+}
+
 /// The newest verified release file of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::base::digest::Sha256;
 use crate::base::error::{Diagnostic, ErrorKind};
-use crate::base::trust::{Seen, SignedBy, Signer};
+use crate::base::trust::{RsaSignature, Seen, SignedBy, Signer};
 use crate::package::Location;
 
 /// What went wrong behind the door.
@@ -68,6 +68,9 @@ pub trait Door {
 
     /// Tells who signed `data`, if one of the keys meant did.
     fn verify(&self, signed_by: &SignedBy, data: &[u8], signature: &[u8]) -> Result<Signer, DoorError>;
+
+    /// Tells who signed `data` by RSA, if one of the keys meant did: that of the signature's own name.
+    fn verify_rsa(&self, signed_by: &SignedBy, data: &[u8], signature: &RsaSignature) -> Result<Signer, DoorError>;
 
     /// Returns what was last seen of a repository.
     fn seen(&self, repository: &str) -> Option<Seen>;

@@ -4,6 +4,7 @@
 //! that it is given.
 
 pub mod address;
+pub mod apk;
 pub mod deb;
 pub mod door;
 pub mod repo;
@@ -87,13 +88,14 @@ pub enum ReadError {
 pub type Visit<'a> = dyn FnMut(Member, &mut dyn Read) -> Result<(), ReadError> + 'a;
 
 /// The names of the families.
-pub const NAMES: [&str; 2] = ["deb", "rpm"];
+pub const NAMES: [&str; 3] = ["deb", "rpm", "apk"];
 
 /// Returns the family of this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Family> {
     match name {
         "deb" => Some(&deb::Deb),
         "rpm" => Some(&rpm::Rpm),
+        "apk" => Some(&apk::Apk),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use crate::base::trust::{SignedBy, Signer};
 use crate::config::Source;
 use crate::family::address::{BadSource, Base};
 use crate::family::door::Door;
-use crate::family::{deb, rpm};
+use crate::family::{apk, deb, rpm};
 use crate::package::{Catalog, Location};
 
 /// How to treat repositories.
@@ -49,6 +49,8 @@ pub enum Spec {
     Deb(deb::sources::RepoSpec),
     /// Of Fedora and its kin.
     Rpm(rpm::sources::RepoSpec),
+    /// Of Alpine and its kin.
+    Apk(apk::sources::RepoSpec),
 }
 
 /// A repository whose indexes are verified.
@@ -108,6 +110,12 @@ pub enum Error {
     /// Metadata of Fedora's kind.
     #[error(transparent)]
     RpmIndex(#[from] rpm::index::IndexError),
+    /// A repository of Alpine's kind.
+    #[error(transparent)]
+    Apk(#[from] apk::repository::Error),
+    /// An index of Alpine's kind.
+    #[error(transparent)]
+    ApkIndex(#[from] apk::index::IndexError),
 }
 
 impl Error {
@@ -117,6 +125,8 @@ impl Error {
             Error::DebIndex(err) => err,
             Error::Rpm(err) => err,
             Error::RpmIndex(err) => err,
+            Error::Apk(err) => err,
+            Error::ApkIndex(err) => err,
         }
     }
 }
@@ -141,6 +151,7 @@ impl Spec {
         match self {
             Spec::Deb(spec) => Ok(deb::repository::open(spec, door, options)?.into()),
             Spec::Rpm(spec) => Ok(rpm::repository::open(spec, door, options)?),
+            Spec::Apk(spec) => Ok(apk::repository::open(spec, door, options)?),
         }
     }
 
@@ -149,6 +160,7 @@ impl Spec {
         match self {
             Spec::Deb(spec) => &spec.source,
             Spec::Rpm(spec) => &spec.source,
+            Spec::Apk(spec) => &spec.source,
         }
     }
 
@@ -157,6 +169,7 @@ impl Spec {
         match self {
             Spec::Deb(spec) => spec.trusted,
             Spec::Rpm(_) => false,
+            Spec::Apk(_) => false,
         }
     }
 
@@ -165,6 +178,7 @@ impl Spec {
         match self {
             Spec::Deb(spec) => spec.signed_by = signed_by,
             Spec::Rpm(spec) => spec.signed_by = signed_by,
+            Spec::Apk(spec) => spec.signed_by = signed_by,
         }
     }
 }
@@ -174,6 +188,7 @@ impl fmt::Display for Spec {
         match self {
             Spec::Deb(spec) => spec.fmt(f),
             Spec::Rpm(spec) => spec.fmt(f),
+            Spec::Apk(spec) => spec.fmt(f),
         }
     }
 }
@@ -201,6 +216,9 @@ pub fn specs(value: &str, target: &Target<'_>, directory: &Path) -> Result<Vec<S
     if target.family == "rpm" {
         return Ok(rpm::sources::parse_repo(value, directory)?.into_iter().map(Spec::Rpm).collect());
     }
+    if target.family == "apk" {
+        return Ok(apk::sources::parse_repo(value, target.arch, directory)?.into_iter().map(Spec::Apk).collect());
+    }
     let specs = deb::sources::parse_repo(value, target.release, target.components, target.arch, directory)?;
     Ok(specs.into_iter().map(Spec::Deb).collect())
 }
@@ -210,6 +228,10 @@ pub fn mirror(base: &Base, suites: &[String], target: &Target<'_>, source: &Sour
     if target.family == "rpm" {
         return rpm::sources::mirror(base, suites, target.release, target.arch, source).into_iter().map(Spec::Rpm).collect();
     }
+    if target.family == "apk" {
+        let specs = apk::sources::mirror(base, suites, target.components, target.arch, source);
+        return specs.into_iter().map(Spec::Apk).collect();
+    }
     let specs = deb::sources::mirror(base, suites, target.components, target.arch, source);
     specs.into_iter().map(Spec::Deb).collect()
 }
@@ -218,6 +240,7 @@ pub fn mirror(base: &Base, suites: &[String], target: &Target<'_>, source: &Sour
 pub fn catalog(target: &Target<'_>, indexes: Vec<Index>) -> Result<Box<dyn Catalog>, Error> {
     Ok(match target.family {
         "rpm" => Box::new(rpm::index::RpmCatalog::of(target.arch, indexes)?),
+        "apk" => Box::new(apk::index::ApkCatalog::new(target.arch, indexes)?),
         _ => Box::new(deb::index::DebCatalog::new(target.arch, indexes)?),
     })
 }

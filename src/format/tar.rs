@@ -107,6 +107,8 @@ pub struct Entry {
     pub device: (u32, u32),
     /// The attribute `security.capability`, raw.
     pub capability: Option<Vec<u8>>,
+    /// What apk's tools note of a file or of a link's text, in hexadecimal digits: SHA-1.
+    pub apk_sha1: Option<Vec<u8>>,
 }
 
 /// An archive that is being read; as a reader it gives the content of the current member.
@@ -433,6 +435,7 @@ impl Header {
             size_bytes,
             device: (device(self.device.0)?, device(self.device.1)?),
             capability: extensions.capability,
+            apk_sha1: extensions.apk_sha1,
             name,
         })
     }
@@ -468,6 +471,7 @@ struct Extensions {
     group: Option<Vec<u8>>,
     mtime_s: Option<i64>,
     capability: Option<Vec<u8>>,
+    apk_sha1: Option<Vec<u8>>,
 }
 
 impl Extensions {
@@ -489,6 +493,7 @@ impl Extensions {
                 b"gname" => set_once(&mut self.group, plain(value)?, twice)?,
                 b"mtime" => set_once(&mut self.mtime_s, seconds(value)?, twice)?,
                 b"SCHILY.xattr.security.capability" => set_once(&mut self.capability, value.to_vec(), twice)?,
+                b"APK-TOOLS.checksum.SHA1" => set_once(&mut self.apk_sha1, value.to_vec(), twice)?,
                 sparse if sparse.starts_with(b"GNU.sparse.") => return Err(Fault::unsupported("a sparse file")),
                 _ => {}
             }

@@ -1,5 +1,6 @@
 //! The running machine: what it is made of and what it trusts. Nothing else reads it.
 
+pub mod apk;
 pub mod apt;
 pub mod declared;
 pub mod facts;

@@ -96,10 +96,8 @@ fn written(constraint: &Constraint) -> String {
     let Some((op, version)) = &constraint.range else { return constraint.name.clone() };
     let op = match op {
         Op::Less => "<",
-        Op::LessEqual => "<=",
-        Op::Equal => "=",
-        Op::GreaterEqual => ">=",
         Op::Greater => ">",
+        other => other.as_str(),
     };
     format!("{} {op} {version}", constraint.name)
 }

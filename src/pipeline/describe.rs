@@ -60,6 +60,7 @@ pub fn reason(reason: &Reason) -> String {
         Reason::Requested(item) => format!("asked for by {}", item.source),
         Reason::Required { by, requirement } => format!("`{by}` requires `{requirement}`"),
         Reason::Recommended { by, requirement } => format!("`{by}` recommends `{requirement}`"),
+        Reason::Joined { conditions, .. } => format!("enters by itself where there is `{conditions}`"),
         Reason::LeftOver => "kept as the distribution's own tool would keep it".to_owned(),
     }
 }
@@ -112,7 +113,7 @@ fn package(planned: &Planned) -> manifest::Package {
         sha256: package.sha256,
         reason: reason(&planned.reason),
         by: match &planned.reason {
-            Reason::Required { by, .. } | Reason::Recommended { by, .. } => Some(by.clone()),
+            Reason::Required { by, .. } | Reason::Recommended { by, .. } | Reason::Joined { with: by, .. } => Some(by.clone()),
             Reason::Requested(_) | Reason::LeftOver => None,
         },
         omitted: planned.omitted,

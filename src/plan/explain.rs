@@ -42,7 +42,7 @@ impl std::error::Error for Step {
 
 impl Step {
     /// Makes a chain; of a long one the middle is counted instead of told.
-    pub(super) fn chain(mut texts: Vec<String>) -> Box<Self> {
+    pub fn chain(mut texts: Vec<String>) -> Box<Self> {
         if texts.len() > STEPS_MAX {
             let end = texts.split_off(texts.len() - 2);
             let left_out = texts.split_off(STEPS_MAX - 3).len();

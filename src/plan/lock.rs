@@ -61,6 +61,10 @@ enum Why {
         by: String,
         requirement: String,
     },
+    Joined {
+        with: String,
+        conditions: String,
+    },
     LeftOver,
 }
 
@@ -176,6 +180,7 @@ fn entry(order: usize, planned: &Planned) -> Entry {
         Reason::Requested(item) => Why::Requested { text: item.text.clone(), at: item.source.to_string() },
         Reason::Required { by, requirement } => Why::Required { by: by.clone(), requirement: requirement.clone() },
         Reason::Recommended { by, requirement } => Why::Recommended { by: by.clone(), requirement: requirement.clone() },
+        Reason::Joined { with, conditions } => Why::Joined { with: with.clone(), conditions: conditions.clone() },
         Reason::LeftOver => Why::LeftOver,
     };
     Entry {
@@ -223,6 +228,7 @@ fn planned(entry: Entry, file: &str, catalog: &dyn Catalog) -> Result<Planned, L
                 Why::Requested { text, at } => Reason::Requested(Item { text, source: Source { file: at.into(), line: 0 } }),
                 Why::Required { by, requirement } => Reason::Required { by, requirement },
                 Why::Recommended { by, requirement } => Reason::Recommended { by, requirement },
+                Why::Joined { with, conditions } => Reason::Joined { with, conditions },
                 Why::LeftOver => Reason::LeftOver,
             };
             return Ok(Planned { package, reason, omitted: entry.omitted, part: entry.part });

@@ -1,5 +1,6 @@
 //! Turns a request and the repositories' catalog into the exact list of packages, with a reason for each.
 
+mod apk;
 mod explain;
 pub mod libsolv;
 pub mod lock;
@@ -108,6 +109,13 @@ pub enum Reason {
         /// The recommendation, as written.
         requirement: String,
     },
+    /// It enters by itself with what is there (apk: `install_if`).
+    Joined {
+        /// One of the packages that it enters with.
+        with: String,
+        /// All of its conditions, as written.
+        conditions: String,
+    },
     /// Something that was given up needed it, and apt does not take such a package out again when another suggests it or
     /// when it is part of every system.
     LeftOver,
@@ -132,10 +140,12 @@ impl Plan {
         {
             match &last.reason {
                 Reason::Requested(_) | Reason::LeftOver => break,
-                Reason::Required { by, .. } | Reason::Recommended { by, .. } => match self.get(by) {
-                    Some(next) => chain.push(next),
-                    None => break,
-                },
+                Reason::Required { by, .. } | Reason::Recommended { by, .. } | Reason::Joined { with: by, .. } => {
+                    match self.get(by) {
+                        Some(next) => chain.push(next),
+                        None => break,
+                    }
+                }
             }
         }
         chain
@@ -181,6 +191,14 @@ pub enum Error {
         /// The packages that provide it.
         providers: Vec<String>,
     },
+    /// A word of the request is none that the distribution's own tool would take.
+    #[error("`{}` is no request for a package: {reason}", .item.text)]
+    BadRequest {
+        /// The word.
+        item: Item,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Packages need what is not there, or refuse each other.
     #[error("{}", explain::unsolvable(.wanted))]
     Unsolvable {
@@ -221,6 +239,7 @@ impl Diagnostic for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Error::Refused(_) => ErrorKind::Untrusted,
+            Error::BadRequest { .. } => ErrorKind::Config,
             _ => ErrorKind::Unsolvable,
         }
     }
@@ -230,6 +249,7 @@ impl Diagnostic for Error {
             Error::Unknown { item, .. }
             | Error::Version { item, .. }
             | Error::Ambiguous { item, .. }
+            | Error::BadRequest { item, .. }
             | Error::Blocked { item, .. } => Some(item.source.to_string()),
             Error::Unsolvable { wanted, .. } => wanted.first().map(|item| item.source.to_string()),
             Error::Refused(refusal) => Some(refusal.repo.clone()),
@@ -250,6 +270,7 @@ pub fn plan(request: &Request, catalog: &dyn Catalog, reporter: &dyn Reporter) -
             Some(solvables) => libsolv::plan(request, catalog, solvables, reporter),
             None => as_apt(request, catalog, reporter),
         },
+        Resolver::Apk => apk::plan(request, catalog, reporter),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests against real packages and the formats' own tools.
 
 mod acquire;
+mod apk;
 mod archive;
 mod build;
 mod cli;

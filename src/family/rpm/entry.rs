@@ -112,6 +112,7 @@ pub fn relations(terms: Terms) -> Relations {
         provides: terms.provides.iter().map(capability).collect(),
         conflicts,
         terms: Some(Box::new(terms)),
+        ..Relations::default()
     }
 }
 

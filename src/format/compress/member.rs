@@ -1,6 +1,6 @@
 //! Decompresses one compressed stream at the start of bytes behind which others may follow, as the kernel does with an initrd.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use zstd::stream::raw::{InBuffer, Operation, OutBuffer};
 
@@ -43,6 +43,11 @@ pub fn decode(format: Format, input: &[u8], size_bytes_max: u64) -> io::Result<M
             Err(io::Error::new(io::ErrorKind::Unsupported, format!("cannot unpack an image compressed with {format}")))
         }
     }
+}
+
+/// Decompresses one gzip member from a stream of them, and takes no byte of what follows it.
+pub fn gzip(input: &mut dyn BufRead, size_bytes_max: u64) -> io::Result<Vec<u8>> {
+    read_limited(&mut flate2::bufread::GzDecoder::new(input), size_bytes_max)
 }
 
 fn read_limited(reader: &mut impl Read, size_bytes_max: u64) -> io::Result<Vec<u8>> {

@@ -121,7 +121,8 @@ pub fn sort_by_common_offers(pool: &Pool<'_>, list: &mut Vec<Lit>) {
             match op {
                 Op::Equal if is_hash => continue,
                 Op::Equal | Op::LessEqual | Op::Less => {}
-                Op::Greater | Op::GreaterEqual => continue,
+                // The fuzzy ones are apk's alone.
+                _ => continue,
             }
             offers.push(Offer { place, name: &offer.name, version, is_below: *op == Op::Less });
         }
