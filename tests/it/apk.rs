@@ -315,6 +315,8 @@ fn says_who_is_to_blame() {
         (&["a 1"], "b", "no package provides `b`\nthe only repository, `v3/main`, does not list it"),
         (&["a 1; D:b"], "a", "`a` cannot be installed\n`a 1` requires `b`\nbut no package provides `b`"),
         (&["a 1; p:v", "b 1; p:v"], "v", "`v` is not a package, and several provide it"),
+        (&["a 1; p:v"], "v", "`v` is not a package, and `a`, which provides it, must be asked for by its own name"),
+        (&["b 1; D:v", "a 1; p:v"], "b", "`b` cannot be installed\n`b 1` requires `v`\nbut `v` is not a package, and `a`, which"),
         (&["a 1; p:v; k:5", "b 1; p:v"], "v", "a (1)"),
         (
             &["a 1; D:!b", "b 1"],
