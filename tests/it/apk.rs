@@ -663,6 +663,13 @@ fn a_repository_is_opened_from_the_command_line() {
         let (code, text) = over(repo, &["--no-verify"]);
         assert!(code == Some(0) && text.contains("5.2.37-r2"), "{repo} {text}");
     }
+    // The repository itself says of which family it is.
+    let repo = format!("file:{}", fixtures.join("converted/trixie-mini/apk").display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mkinitrd-pkg"));
+    command.args(["--config-root", "/nonexistent", "--cache"]).arg(dir.path().join("cache"));
+    command.args(["plan", "--bare", "--json", "--no-verify", "--arch", "x86_64", "--package", "bash", "--repo", &repo]);
+    let output = String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned();
+    assert!(output.contains("\"version\": \"5.2.37-r2\""), "{output}");
     let keys = fixtures.join("converted/trixie-mini/apk/keys");
     let (code, text) = run(&["--keyring", keys.to_str().unwrap()]);
     assert!(code == Some(0) && text.contains("bash") && text.contains("5.2.37-r2"), "{text}");
