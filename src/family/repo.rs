@@ -197,6 +197,7 @@ impl fmt::Display for Spec {
 pub fn family_of_file(name: &str) -> Option<&'static str> {
     match name {
         "Packages" | "Packages.gz" | "Packages.xz" | "Packages.zst" | "Release" | "InRelease" => Some("deb"),
+        _ if name.starts_with("APKINDEX.") && name.ends_with(".tar.gz") => Some("apk"),
         _ => None,
     }
 }
@@ -207,6 +208,8 @@ pub fn architecture<'a>(family: &str, machine: &'a str) -> &'a str {
         ("deb", "x86_64") => "amd64",
         ("deb", "aarch64") => "arm64",
         ("deb", "armv7l") => "armhf",
+        ("apk", "armv7l") => "armv7",
+        ("apk", "i686") => "x86",
         (_, machine) => machine,
     }
 }

@@ -65,6 +65,15 @@ pub fn unsolvable(wanted: &[Item]) -> String {
     }
 }
 
+/// Says who provides a name that is none of a package.
+pub fn provided(providers: &[String]) -> String {
+    match providers {
+        // apk takes not even the only one unasked, unless it says how it ranks among its like.
+        [one] => format!("`{one}`, which provides it, must be asked for by its own name"),
+        _ => "several provide it".to_owned(),
+    }
+}
+
 /// Returns what the reader can do.
 pub fn hints(error: &Error) -> Vec<String> {
     match error {

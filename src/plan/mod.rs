@@ -182,7 +182,7 @@ pub enum Error {
         because: Box<Step>,
     },
     /// The name is none of a package, and several packages provide it.
-    #[error("`{name}` is not a package, and several provide it")]
+    #[error("`{name}` is not a package, and {}", explain::provided(.providers))]
     Ambiguous {
         /// The name.
         name: String,

@@ -315,6 +315,8 @@ fn says_who_is_to_blame() {
         (&["a 1"], "b", "no package provides `b`\nthe only repository, `v3/main`, does not list it"),
         (&["a 1; D:b"], "a", "`a` cannot be installed\n`a 1` requires `b`\nbut no package provides `b`"),
         (&["a 1; p:v", "b 1; p:v"], "v", "`v` is not a package, and several provide it"),
+        (&["a 1; p:v"], "v", "`v` is not a package, and `a`, which provides it, must be asked for by its own name"),
+        (&["b 1; D:v", "a 1; p:v"], "b", "`b` cannot be installed\n`b 1` requires `v`\nbut `v` is not a package, and `a`, which"),
         (&["a 1; p:v; k:5", "b 1; p:v"], "v", "a (1)"),
         (
             &["a 1; D:!b", "b 1"],
@@ -661,6 +663,13 @@ fn a_repository_is_opened_from_the_command_line() {
         let (code, text) = over(repo, &["--no-verify"]);
         assert!(code == Some(0) && text.contains("5.2.37-r2"), "{repo} {text}");
     }
+    // The repository itself says of which family it is.
+    let repo = format!("file:{}", fixtures.join("converted/trixie-mini/apk").display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mkinitrd-pkg"));
+    command.args(["--config-root", "/nonexistent", "--cache"]).arg(dir.path().join("cache"));
+    command.args(["plan", "--bare", "--json", "--no-verify", "--arch", "x86_64", "--package", "bash", "--repo", &repo]);
+    let output = String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned();
+    assert!(output.contains("\"version\": \"5.2.37-r2\""), "{output}");
     let keys = fixtures.join("converted/trixie-mini/apk/keys");
     let (code, text) = run(&["--keyring", keys.to_str().unwrap()]);
     assert!(code == Some(0) && text.contains("bash") && text.contains("5.2.37-r2"), "{text}");

@@ -10,6 +10,9 @@ use super::{Blocked, Error, Item, Request, Wanted, blocked, explain, order, show
 /// How long the least part of a request is sought that still fails; more of it is told when that is not enough.
 const SEARCH_MAX: Duration = Duration::from_secs(1);
 
+/// Packages that a message names for one reason.
+const SAID_MAX: usize = 4;
+
 /// Something that is wrong with a request.
 enum Culprit {
     /// A name that is wanted and that nothing was chosen for.
@@ -213,7 +216,7 @@ impl<'c> Scene<'_, '_, 'c> {
             None => format!("the request wants `{text}`"),
             Some(by) => format!("{} wants `{text}`", self.named(*by)),
         });
-        texts.collect::<Vec<_>>().join(", ")
+        listed(texts.collect())
     }
 
     /// Returns the packages that need a name.
@@ -234,15 +237,12 @@ impl<'c> Scene<'_, '_, 'c> {
             Culprit::Missing(name) => {
                 let text = self.solver.graph.names[*name].text;
                 let users = self.needed_by(*name);
-                let by = users
-                    .iter()
-                    .map(|(by, text)| format!("{} requires `{text}`", self.named(*by)))
-                    .collect::<Vec<_>>()
-                    .join(", ");
+                let by = listed(users.iter().map(|(by, text)| format!("{} requires `{text}`", self.named(*by))).collect());
                 let providers = self.providers(*name);
-                let what = match providers.is_empty() {
-                    true => format!("no package provides `{text}`"),
-                    false => format!("`{text}` is not a package, and must be chosen among {}", quoted(&providers)),
+                let what = match &providers[..] {
+                    [] => format!("no package provides `{text}`"),
+                    [one] => format!("`{text}` is not a package, and {}", explain::provided(std::slice::from_ref(one))),
+                    _ => format!("`{text}` is not a package, and must be chosen among {}", quoted(&providers)),
                 };
                 if by.is_empty() { vec![what] } else { vec![by, format!("but {what}")] }
             }
@@ -344,6 +344,16 @@ impl<'c> Scene<'_, '_, 'c> {
             solver.errors > 0
         })
     }
+}
+
+/// Joins what is said by several, of many only the first.
+fn listed(mut texts: Vec<String>) -> String {
+    if texts.len() > SAID_MAX {
+        let more = texts.len() - SAID_MAX + 1;
+        texts.truncate(SAID_MAX - 1);
+        texts.push(format!("{more} more like that"));
+    }
+    texts.join(", ")
 }
 
 fn quoted(names: &[String]) -> String {
