@@ -11,7 +11,7 @@ use crate::config::Item;
 use crate::package::{Catalog, Constraint, PackageId};
 
 /// Steps of an explanation: more than this nobody reads.
-const STEPS_MAX: usize = 5;
+pub const STEPS_MAX: usize = 5;
 /// Names that a message lists.
 const NAMES_MAX: usize = 4;
 /// Edits between a name and one that is suggested for it.
@@ -42,7 +42,7 @@ impl std::error::Error for Step {
 
 impl Step {
     /// Makes a chain; of a long one the middle is counted instead of told.
-    fn chain(mut texts: Vec<String>) -> Box<Self> {
+    pub(super) fn chain(mut texts: Vec<String>) -> Box<Self> {
         if texts.len() > STEPS_MAX {
             let end = texts.split_off(texts.len() - 2);
             let left_out = texts.split_off(STEPS_MAX - 3).len();
@@ -131,7 +131,8 @@ pub fn blocked_request(name: &str, blocked: &Blocked, item: &Item) -> Error {
     Error::Blocked { name: name.to_owned(), block: Box::new(blocked.clone()), item: item.clone(), because }
 }
 
-fn versions(catalog: &dyn Catalog, name: &str) -> String {
+/// Lists the versions that there are of a package.
+pub fn versions(catalog: &dyn Catalog, name: &str) -> String {
     let shown = catalog.named(name).iter().map(|&id| format!("`{name} {}` in `{}`", catalog.version(id), catalog.repo(id)));
     shown.take(NAMES_MAX).collect::<Vec<_>>().join(", ")
 }

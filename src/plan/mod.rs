@@ -3,6 +3,7 @@
 mod explain;
 pub mod lock;
 mod order;
+mod pacman;
 mod parts;
 mod sat;
 mod solve;
@@ -245,6 +246,7 @@ impl Diagnostic for Error {
 pub fn plan(request: &Request, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Plan, Error> {
     match catalog.resolver() {
         Resolver::Apt => as_apt(request, catalog, reporter),
+        Resolver::Pacman => pacman::plan(request, catalog, reporter),
     }
 }
 
