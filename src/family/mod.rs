@@ -4,6 +4,7 @@
 //! that it is given.
 
 pub mod address;
+pub mod alpm;
 pub mod deb;
 pub mod door;
 pub mod repo;
@@ -86,12 +87,13 @@ pub enum ReadError {
 pub type Visit<'a> = dyn FnMut(Member, &mut dyn Read) -> Result<(), ReadError> + 'a;
 
 /// The names of the families.
-pub const NAMES: [&str; 1] = ["deb"];
+pub const NAMES: [&str; 2] = ["deb", "alpm"];
 
 /// Returns the family of this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Family> {
     match name {
         "deb" => Some(&deb::Deb),
+        "alpm" => Some(&alpm::Alpm),
         _ => None,
     }
 }

@@ -12,8 +12,8 @@ use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::trust::{SignedBy, Signer};
 use crate::config::Source;
 use crate::family::address::{BadSource, Base};
-use crate::family::deb;
 use crate::family::door::Door;
+use crate::family::{alpm, deb};
 use crate::package::{Catalog, Location};
 
 /// How to treat repositories.
@@ -47,6 +47,8 @@ pub struct Target<'a> {
 pub enum Spec {
     /// Of Debian and its kin.
     Deb(deb::sources::RepoSpec),
+    /// Of Arch Linux and its kin.
+    Alpm(alpm::sources::RepoSpec),
 }
 
 /// A repository whose indexes are verified.
@@ -100,6 +102,12 @@ pub enum Error {
     /// An index of Debian's kind.
     #[error(transparent)]
     DebIndex(#[from] deb::index::IndexError),
+    /// A repository of Arch's kind.
+    #[error(transparent)]
+    Alpm(#[from] alpm::repository::Error),
+    /// A database of Arch's kind.
+    #[error(transparent)]
+    AlpmIndex(#[from] alpm::index::IndexError),
 }
 
 impl Error {
@@ -107,6 +115,8 @@ impl Error {
         match self {
             Error::Deb(err) => err,
             Error::DebIndex(err) => err,
+            Error::Alpm(err) => err,
+            Error::AlpmIndex(err) => err,
         }
     }
 }
@@ -130,6 +140,7 @@ impl Spec {
     pub fn open(&self, door: &dyn Door, options: &Options) -> Result<Repository, Error> {
         match self {
             Spec::Deb(spec) => Ok(deb::repository::open(spec, door, options)?.into()),
+            Spec::Alpm(spec) => Ok(alpm::repository::open(spec, door, options)?),
         }
     }
 
@@ -137,6 +148,7 @@ impl Spec {
     pub fn source(&self) -> &Source {
         match self {
             Spec::Deb(spec) => &spec.source,
+            Spec::Alpm(spec) => &spec.source,
         }
     }
 
@@ -144,6 +156,7 @@ impl Spec {
     pub fn is_trusted(&self) -> bool {
         match self {
             Spec::Deb(spec) => spec.trusted,
+            Spec::Alpm(spec) => spec.trusted,
         }
     }
 
@@ -151,6 +164,7 @@ impl Spec {
     pub fn set_keys(&mut self, signed_by: SignedBy) {
         match self {
             Spec::Deb(spec) => spec.signed_by = signed_by,
+            Spec::Alpm(spec) => spec.signed_by = signed_by,
         }
     }
 }
@@ -159,23 +173,35 @@ impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Spec::Deb(spec) => spec.fmt(f),
+            Spec::Alpm(spec) => spec.fmt(f),
         }
     }
 }
 
 /// Reads the value of `--repo`; a path is relative to `directory`.
 pub fn specs(value: &str, target: &Target<'_>, directory: &Path) -> Result<Vec<Spec>, BadSource> {
+    if target.family == "alpm" {
+        let specs = alpm::sources::parse_repo(value, target.components, target.arch, directory)?;
+        return Ok(specs.into_iter().map(Spec::Alpm).collect());
+    }
     let specs = deb::sources::parse_repo(value, target.release, target.components, target.arch, directory)?;
     Ok(specs.into_iter().map(Spec::Deb).collect())
 }
 
 /// Returns the repositories of a distribution's mirror: one for each suite.
 pub fn mirror(base: &Base, suites: &[String], target: &Target<'_>, source: &Source) -> Vec<Spec> {
+    if target.family == "alpm" {
+        let specs = alpm::sources::mirror(base, target.components, target.arch, source);
+        return specs.into_iter().map(Spec::Alpm).collect();
+    }
     let specs = deb::sources::mirror(base, suites, target.components, target.arch, source);
     specs.into_iter().map(Spec::Deb).collect()
 }
 
 /// Reads indexes into a catalog, the one of highest priority first.
 pub fn catalog(target: &Target<'_>, indexes: Vec<Index>) -> Result<Box<dyn Catalog>, Error> {
+    if target.family == "alpm" {
+        return Ok(Box::new(alpm::index::AlpmCatalog::new(target.arch, indexes)?));
+    }
     Ok(Box::new(deb::index::DebCatalog::new(target.arch, indexes)?))
 }

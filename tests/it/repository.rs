@@ -82,7 +82,7 @@ impl Machine {
 pub fn machines_own(release: &str) -> Vec<RepoSpec> {
     let target = Target { family: "deb", release, components: &["main".to_owned()], arch: "amd64" };
     let own = acquire::host_sources(Path::new("/"), "debian", &target).unwrap().expect("this test runs on Debian");
-    own.specs.into_iter().map(|Spec::Deb(spec)| spec).collect()
+    own.specs.into_iter().filter_map(|spec| if let Spec::Deb(spec) = spec { Some(spec) } else { None }).collect()
 }
 
 /// Gives up soon.
