@@ -53,6 +53,7 @@ use crate::base::limit;
 use crate::base::trust::{KeyRef, RsaSignature, Seen, SignedBy, Signer, hide_password};
 use crate::config::Source;
 use crate::family::InstalledFiles;
+use crate::family::alpm::trust;
 use crate::family::apk::sources as apk_sources;
 use crate::family::deb::installed::Unfit;
 use crate::family::deb::sources::{self, Sources};
@@ -270,6 +271,7 @@ impl<'a> World<'a> {
                     outcome => outcome?,
                 },
                 KeyRef::Fingerprint(fingerprint) => keyring.append(&self.default_keys().only(fingerprint)?),
+                KeyRef::Endorsed(dir) => keyring.append(&self.endorsed(dir)?),
                 KeyRef::Block(text) => keyring.add(text.as_bytes(), "the key in the sources file")?,
             }
         }
@@ -287,6 +289,26 @@ impl<'a> World<'a> {
             _ => None,
         });
         files.collect()
+    }
+}
+
+impl World<'_> {
+    /// The keys that pacman-key would trust of the keyrings in a directory; none if there is no such directory.
+    fn endorsed(&self, dir: &Path) -> Result<Keyring, KeyringError> {
+        let mut all = Keyring::new();
+        let here = self.root.join(dir.strip_prefix("/").unwrap_or(dir));
+        for path in fs::list(&here)?.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "gpg")) {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let text = |list: &str| fs::read_optional(&here.join(format!("{stem}-{list}")), limit::TEXT_BYTES_MAX);
+            let Some(main) = text("trusted")? else { continue };
+            let revoked = text("revoked")?.unwrap_or_default();
+            let mut keyring = Keyring::new();
+            keyring.add_file(&self.root, &dir.join(path.file_name().unwrap_or_default()))?;
+            let main = trust::trusted(&String::from_utf8_lossy(&main));
+            let revoked = trust::revoked(&String::from_utf8_lossy(&revoked));
+            all.append(&keyring.endorsed(&main, &revoked, self.now));
+        }
+        Ok(all)
     }
 }
 

@@ -293,6 +293,8 @@ pub enum Resolver {
     Libsolv,
     /// apk's.
     Apk,
+    /// libalpm's.
+    Pacman,
 }
 
 /// All packages of some repositories for one architecture, as the solver sees them. Entries are parsed when first asked for.
@@ -336,6 +338,11 @@ pub trait Catalog: Sync {
 
     /// Returns the packages that offer this name by a capability, in the order of the indexes.
     fn providers(&self, name: &str) -> &[PackageId];
+
+    /// Returns the members of a group of packages, in the order of the indexes; none where the family has no groups.
+    fn members(&self, _group: &str) -> &[PackageId] {
+        &[]
+    }
 
     /// Tells whether a package meets a constraint, by its name or by a capability.
     fn meets(&self, id: PackageId, constraint: &Constraint) -> bool;

@@ -14,6 +14,8 @@ pub enum KeyRef {
     File(PathBuf),
     /// A certificate, or a subkey, among those that the machine trusts for repositories; 40 or 64 hexadecimal digits.
     Fingerprint(String),
+    /// The keyrings of a directory by the rules of pacman-key: of those that have a list of main keys, these and whom enough of them vouch for.
+    Endorsed(PathBuf),
     /// An armoured block that stood in the sources file itself.
     Block(String),
 }

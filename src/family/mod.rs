@@ -4,6 +4,7 @@
 //! that it is given.
 
 pub mod address;
+pub mod alpm;
 pub mod apk;
 pub mod deb;
 pub mod door;
@@ -88,7 +89,7 @@ pub enum ReadError {
 pub type Visit<'a> = dyn FnMut(Member, &mut dyn Read) -> Result<(), ReadError> + 'a;
 
 /// The names of the families.
-pub const NAMES: [&str; 3] = ["deb", "rpm", "apk"];
+pub const NAMES: [&str; 4] = ["deb", "rpm", "alpm", "apk"];
 
 /// Returns the family of this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Family> {
@@ -96,6 +97,7 @@ pub fn by_name(name: &str) -> Option<&'static dyn Family> {
         "deb" => Some(&deb::Deb),
         "rpm" => Some(&rpm::Rpm),
         "apk" => Some(&apk::Apk),
+        "alpm" => Some(&alpm::Alpm),
         _ => None,
     }
 }

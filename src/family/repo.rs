@@ -13,7 +13,7 @@ use crate::base::trust::{SignedBy, Signer};
 use crate::config::Source;
 use crate::family::address::{BadSource, Base};
 use crate::family::door::Door;
-use crate::family::{apk, deb, rpm};
+use crate::family::{alpm, apk, deb, rpm};
 use crate::package::{Catalog, Location};
 
 /// How to treat repositories.
@@ -51,6 +51,8 @@ pub enum Spec {
     Rpm(rpm::sources::RepoSpec),
     /// Of Alpine and its kin.
     Apk(apk::sources::RepoSpec),
+    /// Of Arch Linux and its kin.
+    Alpm(alpm::sources::RepoSpec),
 }
 
 /// A repository whose indexes are verified.
@@ -116,6 +118,12 @@ pub enum Error {
     /// An index of Alpine's kind.
     #[error(transparent)]
     ApkIndex(#[from] apk::index::IndexError),
+    /// A repository of Arch's kind.
+    #[error(transparent)]
+    Alpm(#[from] alpm::repository::Error),
+    /// A database of Arch's kind.
+    #[error(transparent)]
+    AlpmIndex(#[from] alpm::index::IndexError),
 }
 
 impl Error {
@@ -127,6 +135,8 @@ impl Error {
             Error::RpmIndex(err) => err,
             Error::Apk(err) => err,
             Error::ApkIndex(err) => err,
+            Error::Alpm(err) => err,
+            Error::AlpmIndex(err) => err,
         }
     }
 }
@@ -152,6 +162,7 @@ impl Spec {
             Spec::Deb(spec) => Ok(deb::repository::open(spec, door, options)?.into()),
             Spec::Rpm(spec) => Ok(rpm::repository::open(spec, door, options)?),
             Spec::Apk(spec) => Ok(apk::repository::open(spec, door, options)?),
+            Spec::Alpm(spec) => Ok(alpm::repository::open(spec, door, options)?),
         }
     }
 
@@ -161,6 +172,7 @@ impl Spec {
             Spec::Deb(spec) => &spec.source,
             Spec::Rpm(spec) => &spec.source,
             Spec::Apk(spec) => &spec.source,
+            Spec::Alpm(spec) => &spec.source,
         }
     }
 
@@ -170,6 +182,7 @@ impl Spec {
             Spec::Deb(spec) => spec.trusted,
             Spec::Rpm(_) => false,
             Spec::Apk(_) => false,
+            Spec::Alpm(spec) => spec.trusted,
         }
     }
 
@@ -179,6 +192,7 @@ impl Spec {
             Spec::Deb(spec) => spec.signed_by = signed_by,
             Spec::Rpm(spec) => spec.signed_by = signed_by,
             Spec::Apk(spec) => spec.signed_by = signed_by,
+            Spec::Alpm(spec) => spec.signed_by = signed_by,
         }
     }
 }
@@ -189,6 +203,7 @@ impl fmt::Display for Spec {
             Spec::Deb(spec) => spec.fmt(f),
             Spec::Rpm(spec) => spec.fmt(f),
             Spec::Apk(spec) => spec.fmt(f),
+            Spec::Alpm(spec) => spec.fmt(f),
         }
     }
 }
@@ -198,6 +213,8 @@ pub fn family_of_file(name: &str) -> Option<&'static str> {
     match name {
         "Packages" | "Packages.gz" | "Packages.xz" | "Packages.zst" | "Release" | "InRelease" => Some("deb"),
         _ if name.starts_with("APKINDEX.") && name.ends_with(".tar.gz") => Some("apk"),
+        "repomd.xml" => Some("rpm"),
+        _ if name.ends_with(".db") || name.contains(".db.tar.") => Some("alpm"),
         _ => None,
     }
 }
@@ -208,6 +225,8 @@ pub fn architecture<'a>(family: &str, machine: &'a str) -> &'a str {
         ("deb", "x86_64") => "amd64",
         ("deb", "aarch64") => "arm64",
         ("deb", "armv7l") => "armhf",
+        ("alpm", "armv7l") => "armv7h",
+        ("rpm", "armv7l") => "armv7hl",
         ("apk", "armv7l") => "armv7",
         ("apk", "i686") => "x86",
         (_, machine) => machine,
@@ -222,6 +241,10 @@ pub fn specs(value: &str, target: &Target<'_>, directory: &Path) -> Result<Vec<S
     if target.family == "apk" {
         return Ok(apk::sources::parse_repo(value, target.arch, directory)?.into_iter().map(Spec::Apk).collect());
     }
+    if target.family == "alpm" {
+        let specs = alpm::sources::parse_repo(value, target.components, target.arch, directory)?;
+        return Ok(specs.into_iter().map(Spec::Alpm).collect());
+    }
     let specs = deb::sources::parse_repo(value, target.release, target.components, target.arch, directory)?;
     Ok(specs.into_iter().map(Spec::Deb).collect())
 }
@@ -235,6 +258,10 @@ pub fn mirror(base: &Base, suites: &[String], target: &Target<'_>, source: &Sour
         let specs = apk::sources::mirror(base, suites, target.components, target.arch, source);
         return specs.into_iter().map(Spec::Apk).collect();
     }
+    if target.family == "alpm" {
+        let specs = alpm::sources::mirror(base, target.components, target.arch, source);
+        return specs.into_iter().map(Spec::Alpm).collect();
+    }
     let specs = deb::sources::mirror(base, suites, target.components, target.arch, source);
     specs.into_iter().map(Spec::Deb).collect()
 }
@@ -244,6 +271,7 @@ pub fn catalog(target: &Target<'_>, indexes: Vec<Index>) -> Result<Box<dyn Catal
     Ok(match target.family {
         "rpm" => Box::new(rpm::index::RpmCatalog::of(target.arch, indexes)?),
         "apk" => Box::new(apk::index::ApkCatalog::new(target.arch, indexes)?),
+        "alpm" => Box::new(alpm::index::AlpmCatalog::new(target.arch, indexes)?),
         _ => Box::new(deb::index::DebCatalog::new(target.arch, indexes)?),
     })
 }

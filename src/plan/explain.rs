@@ -11,7 +11,7 @@ use crate::config::Item;
 use crate::package::{Catalog, Constraint, PackageId};
 
 /// Steps of an explanation: more than this nobody reads.
-const STEPS_MAX: usize = 5;
+pub const STEPS_MAX: usize = 5;
 /// Names that a message lists.
 const NAMES_MAX: usize = 4;
 /// Edits between a name and one that is suggested for it.
@@ -140,7 +140,8 @@ pub fn blocked_request(name: &str, blocked: &Blocked, item: &Item) -> Error {
     Error::Blocked { name: name.to_owned(), block: Box::new(blocked.clone()), item: item.clone(), because }
 }
 
-fn versions(catalog: &dyn Catalog, name: &str) -> String {
+/// Lists the versions that there are of a package.
+pub fn versions(catalog: &dyn Catalog, name: &str) -> String {
     let shown = catalog.named(name).iter().map(|&id| format!("`{name} {}` in `{}`", catalog.version(id), catalog.repo(id)));
     shown.take(NAMES_MAX).collect::<Vec<_>>().join(", ")
 }

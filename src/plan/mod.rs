@@ -5,6 +5,7 @@ mod explain;
 pub mod libsolv;
 pub mod lock;
 mod order;
+mod pacman;
 mod parts;
 mod sat;
 mod solve;
@@ -271,6 +272,7 @@ pub fn plan(request: &Request, catalog: &dyn Catalog, reporter: &dyn Reporter) -
             None => as_apt(request, catalog, reporter),
         },
         Resolver::Apk => apk::plan(request, catalog, reporter),
+        Resolver::Pacman => pacman::plan(request, catalog, reporter),
     }
 }
 

@@ -24,10 +24,13 @@ use crate::base::fs::{self, FileError};
 use crate::base::limit;
 use crate::base::trust::Signer;
 
-/// Certificates in one keyring. Debian's has nine.
+/// Certificates in one keyring. Debian's has nine, Arch Linux's some hundred.
 const CERTS_MAX: usize = 2_000;
 /// How far this machine's clock may be behind the archive's.
 const SKEW: Duration = Duration::from_secs(30 * 60);
+
+/// Main keys that must vouch for a packager: GnuPG's `marginals-needed`, which pacman leaves as it is.
+const VOUCHERS_MIN: usize = 3;
 
 macro_rules! shipped {
     ($($name:literal),* $(,)?) => {
@@ -257,6 +260,31 @@ impl Keyring {
         let has = |cert: &Cert| cert.keys().any(|key| key.key().fingerprint().to_hex() == wanted);
         let certs = self.certs.iter().filter(|(cert, _)| has(cert)).cloned().collect::<Vec<_>>();
         if certs.is_empty() { Err(KeyringError::Absent(wanted)) } else { Ok(Keyring { certs }) }
+    }
+
+    /// Returns the certificates that pacman-key(8) trusts after `--populate`: the main keys, and those of which main keys vouch for one name
+    /// at least [`VOUCHERS_MIN`] times. What is listed as revoked is neither trusted nor vouches, and no more does an expired main key.
+    pub fn endorsed(&self, main: &[String], revoked: &[String], now: SystemTime) -> Keyring {
+        let policy = StandardPolicy::at(now);
+        let is_in = |list: &[String], cert: &Cert| list.iter().any(|one| one.eq_ignore_ascii_case(&cert.fingerprint().to_hex()));
+        let left: Vec<_> = self.certs.iter().filter(|(cert, _)| !is_in(revoked, cert)).collect();
+        let is_alive = |cert: &Cert| {
+            cert.with_policy(&policy, now)
+                .is_ok_and(|valid| valid.alive().is_ok() && !matches!(valid.revocation_status(), RevocationStatus::Revoked(_)))
+        };
+        let vouchers: Vec<&Cert> = left.iter().map(|(cert, _)| cert).filter(|cert| is_in(main, cert) && is_alive(cert)).collect();
+        let is_endorsed = |cert: &Cert| {
+            let Ok(valid) = cert.with_policy(&policy, now) else { return false };
+            valid.userids().any(|name| {
+                let vouches = |voucher: &&&Cert| {
+                    let key = voucher.primary_key().key();
+                    name.amalgamation().active_certifications_by_key(&policy, now, key).next().is_some()
+                };
+                vouchers.iter().filter(vouches).count() >= VOUCHERS_MIN
+            })
+        };
+        let certs = left.into_iter().filter(|(cert, _)| is_in(main, cert) || is_endorsed(cert)).cloned().collect();
+        Keyring { certs }
     }
 
     /// Tells whether there are no certificates.

@@ -1,6 +1,9 @@
 //! Tests against real packages and the formats' own tools.
 
 mod acquire;
+mod alpm;
+mod alpm_read;
+mod alpm_repository;
 mod apk;
 mod archive;
 mod build;
