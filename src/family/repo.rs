@@ -182,6 +182,7 @@ impl fmt::Display for Spec {
 pub fn family_of_file(name: &str) -> Option<&'static str> {
     match name {
         "Packages" | "Packages.gz" | "Packages.xz" | "Packages.zst" | "Release" | "InRelease" => Some("deb"),
+        "repodata" | "repomd.xml" => Some("rpm"),
         _ => None,
     }
 }
