@@ -212,8 +212,8 @@ impl fmt::Display for Spec {
 pub fn family_of_file(name: &str) -> Option<&'static str> {
     match name {
         "Packages" | "Packages.gz" | "Packages.xz" | "Packages.zst" | "Release" | "InRelease" => Some("deb"),
+        "repodata" | "repomd.xml" => Some("rpm"),
         _ if name.starts_with("APKINDEX.") && name.ends_with(".tar.gz") => Some("apk"),
-        "repomd.xml" => Some("rpm"),
         _ if name.ends_with(".db") || name.contains(".db.tar.") => Some("alpm"),
         _ => None,
     }

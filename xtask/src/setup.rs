@@ -47,6 +47,8 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["python3-pefile"], "the PE reader to compare with"),
     (&["qemu-system-arm"], "boots an arm64 image"),
     (&["qemu-system-x86"], "boots an image"),
+    (&["rpm"], "the reader of RPM packages to compare with"),
+    (&["rpm2cpio"], "the same, for their contents"),
     (&["sbsigntool"], "signs and verifies for Secure Boot"),
     (&["strace"], "shows what the program touches, and breaks its system calls"),
     (&["systemd-boot-efi"], "a UEFI stub"),

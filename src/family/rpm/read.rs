@@ -144,8 +144,13 @@ pub fn payload(package_file: &mut dyn Read, expected: Option<&Package>, visit: &
         io::copy(&mut packed, &mut io::sink())?;
         return check_digest(&header, &packed.finish().0);
     }
+    let mut head = Vec::new();
+    packed.by_ref().take(6).read_to_end(&mut head)?;
+    // Nothing said means gzip, and to rpm's gzip reader what is not compressed is as good.
+    let format = if format == Format::Gzip && head.starts_with(b"0707") { Format::None } else { format };
+    let mut whole = (&head[..]).chain(&mut packed);
     let mut archive =
-        Archive { bytes: BufReader::with_capacity(BUFFER_BYTES, decode::reader(format, &mut packed).map_err(from_io)?), at: 0 };
+        Archive { bytes: BufReader::with_capacity(BUFFER_BYTES, decode::reader(format, &mut whole).map_err(from_io)?), at: 0 };
     let result = members(&mut archive, files, visit).map_err(|err| match err {
         ReadError::Io(err) => from_io(err),
         err => err,
