@@ -1,6 +1,7 @@
 //! The command line: the only rank that prints, and the only one that ends the program.
 
 mod args;
+mod bare;
 mod build;
 mod check;
 mod clean;

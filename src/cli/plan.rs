@@ -6,7 +6,7 @@ use super::args::{Format, Global, PlanArgs};
 use super::progress::Progress;
 use super::request::{self, Settled};
 use super::session::Session;
-use super::{Failure, UsageError, packages, print};
+use super::{Failure, bare, packages, print};
 use crate::acquire::{self, World};
 use crate::base::size::Size;
 use crate::deliver;
@@ -15,10 +15,10 @@ use crate::plan::{Plan, Planned, lock};
 
 /// Runs the command.
 pub fn run(args: &PlanArgs, global: &Global, progress: &Progress) -> Result<(), Failure> {
-    let mut settled = request::settle(&args.target, &args.kernel, global, progress)?;
-    if args.bare {
-        make_bare(&mut settled)?;
-    }
+    let settled = match args.bare {
+        true => bare::settle(args, global, progress)?,
+        false => request::settle(&args.target, &args.kernel, global, progress)?,
+    };
     let kernel = if args.bare { None } else { Some(request::kernel(&args.kernel, &settled, progress)?) };
     let session = Session::open(global, &args.sources)?;
     let machine = packages::machine(&settled, &args.target, &args.sources, global, progress)?;
@@ -42,19 +42,6 @@ pub fn run(args: &PlanArgs, global: &Global, progress: &Progress) -> Result<(), 
         false => as_text(&plan, !args.sources.no_verify, global.verbose > 0, &world),
     };
     print(&text)
-}
-
-/// Leaves nothing of the profile but what the command line added.
-fn make_bare(settled: &mut Settled) -> Result<(), Failure> {
-    let profile = &mut settled.profile;
-    profile.packages.retain(|item| &*item.source.file == "the command line");
-    profile.block.clear();
-    profile.omit.clear();
-    if profile.packages.is_empty() {
-        let what = "`--bare` without `--package` asks for nothing".to_owned();
-        return Err(UsageError::Wrong { what, hint: "name what you want with `--package NAME`".to_owned() }.into());
-    }
-    Ok(())
 }
 
 fn as_json(settled: &Settled, plan: &Plan, verified: bool, world: &World<'_>) -> serde_json::Value {

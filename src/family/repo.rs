@@ -178,6 +178,24 @@ impl fmt::Display for Spec {
     }
 }
 
+/// Returns the family whose repositories have a file of this name; nothing if it says nothing.
+pub fn family_of_file(name: &str) -> Option<&'static str> {
+    match name {
+        "Packages" | "Packages.gz" | "Packages.xz" | "Packages.zst" | "Release" | "InRelease" => Some("deb"),
+        _ => None,
+    }
+}
+
+/// Returns a family's word for an architecture, by the kernel's word for it (`uname -m`).
+pub fn architecture<'a>(family: &str, machine: &'a str) -> &'a str {
+    match (family, machine) {
+        ("deb", "x86_64") => "amd64",
+        ("deb", "aarch64") => "arm64",
+        ("deb", "armv7l") => "armhf",
+        (_, machine) => machine,
+    }
+}
+
 /// Reads the value of `--repo`; a path is relative to `directory`.
 pub fn specs(value: &str, target: &Target<'_>, directory: &Path) -> Result<Vec<Spec>, BadSource> {
     if target.family == "alpm" {
