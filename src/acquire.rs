@@ -53,13 +53,13 @@ use crate::base::limit;
 use crate::base::trust::{KeyRef, RsaSignature, Seen, SignedBy, Signer, hide_password};
 use crate::config::Source;
 use crate::family::InstalledFiles;
-use crate::family::alpm::trust;
+use crate::family::alpm::{config, trust};
 use crate::family::apk::sources as apk_sources;
 use crate::family::deb::installed::Unfit;
 use crate::family::deb::sources::{self, Sources};
 use crate::family::door::{Door, DoorError};
 use crate::family::repo::{self, Options, Repository, Spec, Target};
-use crate::host::{apk, apt};
+use crate::host::{apk, apt, pacman};
 use crate::package::{Location, Package};
 use crate::report::{Event, Reporter, Stage};
 use crate::store::fetch::{FetchError, Fetcher};
@@ -422,6 +422,12 @@ pub fn host_sources(root: &Path, distro: &str, target: &Target<'_>) -> Result<Op
         }
         return Ok(Some(own));
     }
+    if target.family == "alpm" {
+        let Some(text) = pacman::config(root).map_err(Error::Sources)? else { return Ok(None) };
+        let config = config::parse(pacman::CONFIG, &text, &|pattern| pacman::included(root, pattern));
+        let (specs, skipped) = config.specs(target.arch);
+        return Ok(Some(HostSources { specs: specs.into_iter().map(Spec::Alpm).collect(), skipped }));
+    }
     let mut all = Sources::default();
     for (path, text) in apt::sources(root).map_err(Error::Sources)? {
         all.append(sources::parse(&path, &text, target.arch));
@@ -603,13 +609,18 @@ fn cached(package: &Package, world: &World<'_>) -> Option<Blob> {
     if let Some(stored) = world.store.get(&package.sha256).filter(|stored| stored.size_bytes == package.size_bytes) {
         return Some(Blob::file(stored, Origin::Cache));
     }
-    let archived = apt::archived(&world.root, package);
+    let archived = archived(package, world);
     match store::open_verified(&archived, &package.sha256, Some(package.size_bytes)) {
         Ok(stored) => return Some(Blob::file(stored, Origin::HostCache(archived))),
         Err(Unusable::Differs) => world.detail(&format!("`{}` is not the file that the index lists", archived.display())),
         Err(Unusable::Absent | Unusable::NotAFile) => {}
     }
     None
+}
+
+/// Returns where the machine's package manager keeps a package that it downloaded.
+fn archived(package: &Package, world: &World<'_>) -> PathBuf {
+    pacman::archived(&world.root, package).unwrap_or_else(|| apt::archived(&world.root, package))
 }
 
 /// Remembers what a signed index says of a package of a distribution's archive.
@@ -628,7 +639,7 @@ pub fn locate(package: &Package, world: &World<'_>) -> Option<PathBuf> {
         Location::Url(_) => None,
         Location::Installed => return locate(&world.store.listed(&world.distro, package)?, world),
     };
-    let archived = apt::archived(&world.root, package);
+    let archived = archived(package, world);
     let cached = world.store.locate(&package.sha256, package.size_bytes);
     local.filter(|path| right(path)).or(cached).or_else(|| right(&archived).then_some(archived))
 }

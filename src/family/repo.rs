@@ -214,7 +214,7 @@ pub fn family_of_file(name: &str) -> Option<&'static str> {
         "Packages" | "Packages.gz" | "Packages.xz" | "Packages.zst" | "Release" | "InRelease" => Some("deb"),
         "repodata" | "repomd.xml" => Some("rpm"),
         _ if name.starts_with("APKINDEX.") && name.ends_with(".tar.gz") => Some("apk"),
-        _ if name.ends_with(".db") || name.contains(".db.tar.") => Some("alpm"),
+        _ if alpm::sources::database_name(name).is_some() => Some("alpm"),
         _ => None,
     }
 }

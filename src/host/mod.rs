@@ -6,6 +6,7 @@ pub mod declared;
 pub mod facts;
 pub mod kernels;
 pub mod keyboard;
+pub mod pacman;
 pub mod probe;
 pub mod sign;
 pub mod traits;

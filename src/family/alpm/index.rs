@@ -398,7 +398,7 @@ impl Build<'_> {
 /// Tells whether a value can be a name or a version: text without anything that would forge a line or a path.
 fn is_word(value: &[u8]) -> bool {
     let is_plain = |byte: &u8| !byte.is_ascii_control() && !byte.is_ascii_whitespace() && *byte != b'/';
-    std::str::from_utf8(value).is_ok() && value.iter().all(is_plain) && !value.starts_with(b".")
+    std::str::from_utf8(value).is_ok() && value.iter().all(is_plain)
 }
 
 /// Adds the fields that are needed to the text.
