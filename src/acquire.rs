@@ -99,6 +99,14 @@ pub enum Error {
         /// The digest listed.
         wanted: Sha256,
     },
+    /// A proof that this program cannot check when it fetches.
+    #[error("`{package}` is proved by `{proof}` and by no SHA-256: such a package can be planned, and not be fetched")]
+    Proof {
+        /// Name and version.
+        package: String,
+        /// What the index says.
+        proof: String,
+    },
     /// The file of a local repository is not there, or no file.
     #[error("the file of `{package}` is not there")]
     Absent {
@@ -150,7 +158,7 @@ impl Diagnostic for Error {
             Error::Sources(_) => ErrorKind::Host,
             Error::Package { source, .. } => source.kind(),
             Error::Differs { .. } => ErrorKind::Untrusted,
-            Error::Absent { .. } => ErrorKind::Unavailable,
+            Error::Absent { .. } | Error::Proof { .. } => ErrorKind::Unavailable,
         }
     }
 
@@ -162,7 +170,11 @@ impl Diagnostic for Error {
                 Unfit::Database(err) => err.place(),
                 _ => None,
             },
-            Error::Sources(_) | Error::Package { .. } | Error::Transaction { .. } | Error::Altered { .. } => None,
+            Error::Sources(_)
+            | Error::Proof { .. }
+            | Error::Package { .. }
+            | Error::Transaction { .. }
+            | Error::Altered { .. } => None,
         }
     }
 
@@ -174,6 +186,7 @@ impl Diagnostic for Error {
             }
             Error::Package { source, .. } => source.hints(),
             Error::Differs { .. } | Error::Absent { .. } => vec!["make the index of the repository anew".to_owned()],
+            Error::Proof { .. } => Vec::new(),
             Error::Sources(_) => vec!["name a mirror with `--mirror URL`".to_owned()],
             Error::Transaction { .. } => vec![
                 "build again when it is over; `dpkg --configure -a` finishes one that was interrupted".to_owned(),
@@ -572,6 +585,9 @@ pub fn acquire_wanted(wanted: &[Wanted<'_>], world: &World<'_>) -> Result<Vec<Bl
 /// Gets a package file that an index lists.
 fn get(package: &Package, world: &World<'_>) -> Result<Blob, Error> {
     let failed = |source| Error::Package { package: package.to_string(), source };
+    if let Some(proof) = &package.proof {
+        return Err(Error::Proof { package: package.to_string(), proof: proof.clone() });
+    }
     if let Some(blob) = cached(package, world) {
         remember(package, world);
         return Ok(blob);

@@ -25,8 +25,11 @@ pub struct Package {
     pub repo: String,
     /// Where its file lies.
     pub location: Location,
-    /// Digest of its file, from signed metadata.
+    /// Digest of its file, from signed metadata. Where they have another proof this only names the package.
     pub sha256: Sha256,
+    /// What proves its file where that is no SHA-256, in the metadata's own words (apk: `Q1…`, of the control segment).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
     /// Size of its file in bytes.
     pub size_bytes: u64,
     /// Size when installed in bytes, as its maintainer claims.

@@ -73,6 +73,7 @@ fn package(name: &str, file: &[u8]) -> Package {
         location: Location::File(format!("/{name}.deb").into()),
         sha256: Sha256::of(file),
         size_bytes: file.len() as u64,
+        proof: None,
         installed_bytes: 0,
         source: name.to_owned(),
         rank: 30,

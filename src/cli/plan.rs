@@ -55,12 +55,15 @@ fn as_json(settled: &Settled, plan: &Plan, verified: bool, world: &World<'_>) ->
             "from": acquire::source(package, world),
             "url": package.location.to_string(),
             "file": acquire::locate(package, world),
-            "sha256": package.sha256,
+            "sha256": package.proof.is_none().then_some(package.sha256),
             "size": package.size_bytes,
             "installed_size": package.installed_bytes,
             "reason": pipeline::reason(&planned.reason),
             "part": planned.part,
         });
+        if let Some(proof) = &package.proof {
+            value["proof"] = proof.as_str().into();
+        }
         if planned.omitted {
             value["omitted"] = true.into();
         }

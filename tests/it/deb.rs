@@ -95,6 +95,7 @@ fn package(bytes: &[u8]) -> Package {
         location: Location::File("test.deb".into()),
         sha256: Sha256::of(bytes),
         size_bytes: bytes.len() as u64,
+        proof: None,
         installed_bytes: 0,
         source: String::new(),
         rank: 0,

@@ -475,6 +475,7 @@ fn read_package(desc: Desc<'_>, base: &Location) -> Result<Package, Flaw> {
         location: location(base, required("FILENAME")?)?,
         sha256: digest.parse().map_err(|_| malformed("SHA256SUM", digest.as_bytes(), "64 hexadecimal digits"))?,
         size_bytes,
+        proof: None,
         installed_bytes: optional("ISIZE")?.map_or(Ok(0), |text| bytes("ISIZE", text))?,
         source: format!("{} {version}", optional("BASE")?.unwrap_or(name)),
         rank: ORDINARY_RANK,

@@ -226,6 +226,7 @@ impl ApkCatalog {
             }
         }
         let (name, version) = (self.name(id), self.version(id));
+        let proof = self.checksum(id).ok_or(Flaw::Missing("C"))?.to_string();
         let file = format!("{name}-{version}.apk");
         let index = &self.indexes[self.entry(id).index as usize];
         Ok(Package {
@@ -234,8 +235,8 @@ impl ApkCatalog {
             arch,
             repo: self.repo(id).to_owned(),
             location: location(&index.base, &file)?,
-            // APKINDEX has no digest of the file. What proves it is `ApkCatalog::checksum`; no file has this one.
-            sha256: Sha256::of(self.checksum(id).ok_or(Flaw::Missing("C"))?.to_string().as_bytes()),
+            sha256: Sha256::of(proof.as_bytes()),
+            proof: Some(proof),
             size_bytes: size_bytes.filter(|size| *size > 0).ok_or(Flaw::Missing("S"))?,
             installed_bytes,
             source: format!("{} {version}", origin.unwrap_or(name)),

@@ -525,6 +525,7 @@ fn read_package(paragraph: Paragraph<'_>, base: &Location) -> Result<Package, Fl
         location,
         sha256,
         size_bytes,
+        proof: None,
         installed_bytes,
         source,
         rank: 0,

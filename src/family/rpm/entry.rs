@@ -161,6 +161,7 @@ pub fn package(element: &[u8], base: &Location) -> Result<Package, Flaw> {
         location: location(own_base.as_ref().filter(|_| matches!(base, Location::Url(_))).unwrap_or(base), &href)?,
         sha256: digest.parse().map_err(|_| malformed("checksum", &digest, "64 hexadecimal digits"))?,
         size_bytes: size_bytes.ok_or_else(|| malformed("size", &size, "a number of bytes from 1 to 4294967296"))?,
+        proof: None,
         installed_bytes: installed.and_then(|bytes| bytes.parse().ok()).unwrap_or(0),
         source,
         rank: 0,
