@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::args::{Global, PlanArgs};
+use super::args::{Global, KernelArgs, PlanArgs};
 use super::progress::Progress;
 use super::request::{self, Settled};
 use super::{Failure, UsageError};
@@ -18,7 +18,9 @@ pub fn settle(args: &PlanArgs, global: &Global, progress: &Progress) -> Result<S
     };
     let mut target = args.target.clone();
     let arch = target.arch.take_if(|_| found.is_some());
-    let mut settled = request::settle(&target, &args.kernel, global, progress)?;
+    // The machine does not matter.
+    let kernel = KernelArgs { generic: true, ..KernelArgs::default() };
+    let mut settled = request::settle(&target, &kernel, global, progress)?;
     let profile = &mut settled.profile;
     if let Some(family) = found {
         family.clone_into(&mut profile.family);

@@ -258,7 +258,7 @@ mod tests {
             ("./a mode=9", "line 1 of `.MTREE` has a malformed `mode`"),
             ("\n./a sha256digest=00", "line 2 of `.MTREE` has a malformed `sha256digest`"),
             ("./a\\04", "line 1 of `.MTREE` has a malformed escape in its path"),
-            ("./a\n./a", "line 2 of `.MTREE` names `a` a second time"),
+            ("./a\n./a", "line 2 of `.MTREE` names `/a` a second time"),
             ("/include x", "line 1 of `.MTREE` is no command of mtree that packages use"),
             ("./../a", "the path `./../a` is refused: it contains `..`"),
         ] {
