@@ -1,6 +1,7 @@
 //! The generators behind systemd's kernel-install, all in one root: what a kernel costs a machine from the package to the boot partition.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::install::{self, Layout};
@@ -45,7 +46,12 @@ const WAYS: [Way; 5] = [
         first: "umount -l /sys; rm -f /var/lib/initramfs-tools/\"$1\"; update-initramfs -c -k \"$1\"; ",
         initrd: "initrd.img-",
     },
-    Way { name: "mkosi-initrd", generator: "mkosi-initrd", first: HIDE, initrd: "initrd" },
+    Way {
+        name: "mkosi-initrd, `--generic`",
+        generator: "mkosi-initrd",
+        first: "umount -l /sys; export PATH=/bench/path:$PATH; ",
+        initrd: "initrd",
+    },
 ];
 
 /// Puts our program into the root, with what configures each of them, and returns the ways in which it is measured.
@@ -59,6 +65,14 @@ pub fn set_up(peers: &Peers, program: &Path) -> Result<Vec<KernelInstall>, Strin
         debian_hooks: false,
     };
     install::lay_out(&layout)?;
+    // Its plugin asks for the modules that are loaded, and fails on a machine whose kernel has none.
+    let wrapper = root.join("bench/path/mkosi-initrd");
+    fs::create_dir_all(root.join("bench/path")).map_err(at(&wrapper))?;
+    fs::write(&wrapper, "#!/bin/sh\nexec /usr/bin/mkosi-initrd --generic \"$@\"\n").map_err(at(&wrapper))?;
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).map_err(at(&wrapper))?;
+    // Every machine has it, and mkosi's plugin fails without it.
+    let firmware = root.join("usr/lib/firmware");
+    fs::create_dir_all(&firmware).map_err(at(&firmware))?;
     let dracut = root.join("etc/dracut.conf.d/bench.conf");
     fs::write(&dracut, "hostonly=no\ncompress=zstd\n").map_err(at(&dracut))?;
     WAYS.iter().enumerate().map(|(number, way)| configured(peers, number, way, &version)).collect()
