@@ -158,9 +158,9 @@ mod tests {
     #[test]
     fn reads_the_value_of_an_option() {
         for (value, base) in
-            [("repo", "/work/repo"), ("./my repo", "/work/my repo"), ("/srv/apk", "/srv/apk"), ("file:/srv/apk", "/srv/apk")]
+            [("repo", "/here/repo"), ("./my repo", "/here/my repo"), ("/srv/apk", "/srv/apk"), ("file:/srv/apk", "/srv/apk")]
         {
-            let specs = parse_repo(value, "x86_64", Path::new("/work")).expect(value);
+            let specs = parse_repo(value, "x86_64", Path::new("/here")).expect(value);
             assert_eq!(specs[0].base, Base::Dir(base.into()), "{value}");
         }
         assert_eq!(parse_repo("@edge http://h/a", "x86_64", Path::new("/")).expect("a tag")[0].tag.as_deref(), Some("edge"));
