@@ -8,6 +8,7 @@ pub mod alpm;
 pub mod apk;
 pub mod deb;
 pub mod door;
+mod payload;
 pub mod repo;
 pub mod rpm;
 

@@ -9,13 +9,13 @@ use std::io::{self, BufReader, Read};
 use super::mtree::{self, Found, Mtree};
 use crate::base::digest::HashingReader;
 use crate::base::limit;
-use crate::family::{Member, MemberKind, ReadError, Visit};
-use crate::format::capability;
+use crate::family::payload::{from_io, from_tar, from_visit, member};
+use crate::family::{MemberKind, ReadError, Visit};
 use crate::format::compress::Format;
-use crate::format::compress::decode::{self, DecodeError};
-use crate::format::tar::{self, TarError};
+use crate::format::compress::decode;
+use crate::format::tar;
 use crate::package::Package;
-use crate::tree::{Meta, TreePath};
+use crate::tree::TreePath;
 
 /// Decompressed bytes that wait between decompression and tar.
 const BUFFER_BYTES: usize = 128 << 10;
@@ -179,7 +179,7 @@ fn read_entry(
     content: &mut dyn Read,
     visit: &mut Visit<'_>,
 ) -> Result<Found, ReadError> {
-    let member = member(entry, path)?;
+    let member = member(entry, path.clone())?;
     let mut found = Found {
         kind: mtree::Kind::Other,
         mode: entry.mode,
@@ -204,10 +204,6 @@ fn read_entry(
     }
     let is_file = matches!(member.kind, MemberKind::File(_));
     let mut content = HashingReader::new(content);
-    let from_visit = |err| match err {
-        ReadError::Io(err) => from_io(err),
-        err => err,
-    };
     if is_file {
         visit(member, &mut content).map_err(from_visit)?;
         // What nobody wanted is compared with the list all the same.
@@ -218,51 +214,6 @@ fn read_entry(
         visit(member, &mut io::empty()).map_err(from_visit)?;
     }
     Ok(found)
-}
-
-fn member(entry: &tar::Entry, path: &TreePath) -> Result<Member, ReadError> {
-    let (major, minor) = entry.device;
-    let kind = match entry.kind {
-        tar::Kind::Dir => MemberKind::Dir,
-        tar::Kind::File => MemberKind::File(entry.size_bytes),
-        tar::Kind::Symlink => MemberKind::Symlink(entry.link.clone()),
-        tar::Kind::Hardlink => MemberKind::Hardlink(TreePath::parse(&entry.link)?),
-        tar::Kind::Character => MemberKind::Device { block: false, major, minor },
-        tar::Kind::Block => MemberKind::Device { block: true, major, minor },
-        tar::Kind::Fifo => MemberKind::Fifo,
-    };
-    if path.is_root() && kind != MemberKind::Dir {
-        return Err(ReadError::Format(format!("`{}` names the root and is no directory", entry.name.escape_ascii())));
-    }
-    let mtime_s = u32::try_from(entry.mtime_s.max(0)).unwrap_or(u32::MAX);
-    let shown = |raw: &Vec<u8>| capability::text(raw).unwrap_or_else(|| format!("unknown ({} bytes)", raw.len()));
-    Ok(Member {
-        path: path.clone(),
-        // Arch's static ids are the same everywhere; names are not looked up on any machine.
-        meta: Meta { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime_s },
-        kind,
-        capabilities: entry.capability.as_ref().map(shown),
-    })
-}
-
-fn from_tar(err: TarError) -> ReadError {
-    match err {
-        TarError::Io { source, .. } => from_io(source),
-        TarError::Limit { what, limit } => ReadError::Limit { what: format!("{what} of the payload"), limit: limit.to_string() },
-        TarError::Unsupported { name, feature } => ReadError::Unsupported(format!("{feature} (`{}`)", name.escape_ascii())),
-        err @ TarError::Damaged { .. } => ReadError::Format(err.to_string()),
-    }
-}
-
-/// Finds what decompression said, which travels inside an I/O error.
-fn from_io(err: io::Error) -> ReadError {
-    match err.get_ref().and_then(|inner| inner.downcast_ref()) {
-        Some(DecodeError::Unsupported(what)) => ReadError::Unsupported(what.clone()),
-        Some(DecodeError::Memory { format, limit_bytes }) => {
-            ReadError::Limit { what: format!("the memory to decompress {format}"), limit: format!("{limit_bytes} bytes") }
-        }
-        _ => ReadError::Io(err),
-    }
 }
 
 #[cfg(test)]

@@ -10,13 +10,13 @@ use super::{Checksum, version};
 use crate::base::digest::{Hasher, Sha1, Sha256};
 use crate::base::limit;
 use crate::base::trust::RsaSignature;
-use crate::family::{Member, MemberKind, ReadError, Visit};
-use crate::format::capability;
-use crate::format::compress::decode::{self, DecodeError};
+use crate::family::payload::{self, from_io, from_tar, from_visit};
+use crate::family::{MemberKind, ReadError, Visit};
+use crate::format::compress::decode;
 use crate::format::compress::{Format, member};
-use crate::format::tar::{self, TarError};
+use crate::format::tar;
 use crate::package::Package;
-use crate::tree::{Meta, TreePath};
+use crate::tree::TreePath;
 
 /// The control segment, unpacked: `.PKGINFO` and scripts.
 const CONTROL_BYTES_MAX: u64 = 16 << 20;
@@ -227,8 +227,8 @@ fn parse(info: &str, checksum: Checksum, signatures: Vec<RsaSignature>) -> Resul
 
 fn read_content(mut archive: tar::Archive<impl Read>, visit: &mut Visit<'_>) -> Result<(), ReadError> {
     while let Some(entry) = archive.next_entry().map_err(from_tar)? {
-        let noted = entry.apk_sha1.clone();
-        let member = member_of(entry)?;
+        let member = payload::member(&entry, TreePath::parse(&entry.name)?)?;
+        let noted = entry.apk_sha1;
         // apk takes what has such a name in the root for its own.
         if member.path.as_bytes().starts_with(b".") && !member.path.as_bytes().contains(&b'/') {
             continue;
@@ -272,43 +272,6 @@ impl Read for Noting<'_> {
     }
 }
 
-fn member_of(entry: tar::Entry) -> Result<Member, ReadError> {
-    let path = TreePath::parse(&entry.name)?;
-    let (major, minor) = entry.device;
-    let kind = match entry.kind {
-        tar::Kind::Dir => MemberKind::Dir,
-        tar::Kind::File => MemberKind::File(entry.size_bytes),
-        tar::Kind::Symlink => MemberKind::Symlink(entry.link),
-        tar::Kind::Hardlink => MemberKind::Hardlink(TreePath::parse(&entry.link)?),
-        tar::Kind::Character => MemberKind::Device { block: false, major, minor },
-        tar::Kind::Block => MemberKind::Device { block: true, major, minor },
-        tar::Kind::Fifo => MemberKind::Fifo,
-    };
-    if path.is_root() && kind != MemberKind::Dir {
-        return Err(ReadError::Format(format!("`{}` names the root and is no directory", entry.name.escape_ascii())));
-    }
-    let shown = |raw: Vec<u8>| capability::text(&raw).unwrap_or_else(|| format!("unknown ({} bytes)", raw.len()));
-    Ok(Member {
-        path,
-        // Alpine's builders give the ids of their own systems, which are those of alpine-baselayout; names are not looked up.
-        meta: Meta {
-            mode: entry.mode,
-            uid: entry.uid,
-            gid: entry.gid,
-            mtime_s: u32::try_from(entry.mtime_s.max(0)).unwrap_or(u32::MAX),
-        },
-        kind,
-        capabilities: entry.capability.map(shown),
-    })
-}
-
-fn from_visit(err: ReadError) -> ReadError {
-    match err {
-        ReadError::Io(err) => from_io(err),
-        err => err,
-    }
-}
-
 fn from_segment(err: SegmentError) -> ReadError {
     match err {
         SegmentError::Version3 => ReadError::Unsupported("apk's version 3 package format (ADB)".to_owned()),
@@ -318,22 +281,5 @@ fn from_segment(err: SegmentError) -> ReadError {
         SegmentError::Damaged { what, source } => ReadError::Format(format!("{what} cannot be unpacked: {source}")),
         SegmentError::Tar(err) => from_tar(err),
         err => ReadError::Format(err.to_string()),
-    }
-}
-
-fn from_tar(err: TarError) -> ReadError {
-    match err {
-        TarError::Io { source, .. } => from_io(source),
-        TarError::Limit { what, limit } => ReadError::Limit { what: format!("{what} of the payload"), limit: limit.to_string() },
-        TarError::Unsupported { name, feature } => ReadError::Unsupported(format!("{feature} (`{}`)", name.escape_ascii())),
-        err @ TarError::Damaged { .. } => ReadError::Format(err.to_string()),
-    }
-}
-
-/// Finds what decompression said, which travels inside an I/O error.
-fn from_io(err: io::Error) -> ReadError {
-    match err.get_ref().and_then(|inner| inner.downcast_ref()) {
-        Some(DecodeError::Unsupported(what)) => ReadError::Unsupported(what.clone()),
-        _ => ReadError::Io(err),
     }
 }

@@ -4,17 +4,17 @@
 //! are passed over wherever they stand, as dpkg does; anything else, and anything twice, is refused. Maintainer scripts are in
 //! `control.tar` and are not even looked at.
 
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 
 use crate::base::limit;
-use crate::family::{Member, MemberKind, ReadError, Visit};
+use crate::family::payload::{from_io, from_tar, from_visit, member};
+use crate::family::{ReadError, Visit};
 use crate::format::ar::{self, ArError};
-use crate::format::capability;
 use crate::format::compress::Format;
-use crate::format::compress::decode::{self, DecodeError};
-use crate::format::tar::{self, TarError};
+use crate::format::compress::decode;
+use crate::format::tar;
 use crate::package::Package;
-use crate::tree::{Meta, TreePath};
+use crate::tree::TreePath;
 
 /// All of `control.tar`: scripts, checksums and templates. The largest in Debian have some MB.
 const CONTROL_BYTES_MAX: u64 = 64 << 20;
@@ -172,40 +172,10 @@ fn conffile_paths(list: &[u8]) -> Vec<String> {
 fn read_data(archive: &mut ar::Archive<&mut dyn Read>, name: &str, visit: &mut Visit<'_>) -> Result<(), ReadError> {
     let mut members = open(archive, name)?;
     while let Some(entry) = members.next_entry().map_err(from_tar)? {
-        let member = member(entry)?;
-        visit(member, &mut members).map_err(|err| match err {
-            ReadError::Io(err) => from_io(err),
-            err => err,
-        })?;
+        let member = member(&entry, TreePath::parse(&entry.name)?)?;
+        visit(member, &mut members).map_err(from_visit)?;
     }
     Ok(())
-}
-
-fn member(entry: tar::Entry) -> Result<Member, ReadError> {
-    let path = TreePath::parse(&entry.name)?;
-    let (major, minor) = entry.device;
-    let kind = match entry.kind {
-        tar::Kind::Dir => MemberKind::Dir,
-        tar::Kind::File => MemberKind::File(entry.size_bytes),
-        tar::Kind::Symlink => MemberKind::Symlink(entry.link),
-        tar::Kind::Hardlink => MemberKind::Hardlink(TreePath::parse(&entry.link)?),
-        tar::Kind::Character => MemberKind::Device { block: false, major, minor },
-        tar::Kind::Block => MemberKind::Device { block: true, major, minor },
-        tar::Kind::Fifo => MemberKind::Fifo,
-    };
-    if path.is_root() && kind != MemberKind::Dir {
-        return Err(ReadError::Format(format!("`{}` names the root and is no directory", entry.name.escape_ascii())));
-    }
-    let mtime_s = u32::try_from(entry.mtime_s.max(0)).unwrap_or(u32::MAX);
-    let raw = entry.capability;
-    let shown = |raw: Vec<u8>| capability::text(&raw).unwrap_or_else(|| format!("unknown ({} bytes)", raw.len()));
-    Ok(Member {
-        path,
-        // Debian's static ids are the same everywhere; names are not looked up on any machine.
-        meta: Meta { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime_s },
-        kind,
-        capabilities: raw.map(shown),
-    })
 }
 
 fn over(what: &str, limit_bytes: u64) -> ReadError {
@@ -216,23 +186,5 @@ fn from_ar(err: ArError) -> ReadError {
     match err {
         ArError::Io { source, .. } => from_io(source),
         err @ ArError::Damaged { .. } => ReadError::Format(err.to_string()),
-    }
-}
-
-fn from_tar(err: TarError) -> ReadError {
-    match err {
-        TarError::Io { source, .. } => from_io(source),
-        TarError::Limit { what, limit } => ReadError::Limit { what: format!("{what} of the payload"), limit: limit.to_string() },
-        TarError::Unsupported { name, feature } => ReadError::Unsupported(format!("{feature} (`{}`)", name.escape_ascii())),
-        err @ TarError::Damaged { .. } => ReadError::Format(err.to_string()),
-    }
-}
-
-/// Finds what decompression said, which travels inside an I/O error.
-fn from_io(err: io::Error) -> ReadError {
-    match err.get_ref().and_then(|inner| inner.downcast_ref()) {
-        Some(DecodeError::Unsupported(what)) => ReadError::Unsupported(what.clone()),
-        Some(DecodeError::Memory { format, limit_bytes }) => over(&format!("the memory to decompress {format}"), *limit_bytes),
-        _ => ReadError::Io(err),
     }
 }

@@ -11,9 +11,10 @@ use super::header::{self, Header, tag};
 use super::owner;
 use crate::base::digest::{Hasher, HashingReader, Sha256};
 use crate::base::limit;
+use crate::family::payload::{from_io, from_visit};
 use crate::family::{Member, MemberKind, ReadError, Visit};
 use crate::format::compress::Format;
-use crate::format::compress::decode::{self, DecodeError};
+use crate::format::compress::decode;
 use crate::package::Package;
 use crate::tree::{Meta, TreePath};
 
@@ -151,10 +152,7 @@ pub fn payload(package_file: &mut dyn Read, expected: Option<&Package>, visit: &
     let mut whole = (&head[..]).chain(&mut packed);
     let mut archive =
         Archive { bytes: BufReader::with_capacity(BUFFER_BYTES, decode::reader(format, &mut whole).map_err(from_io)?), at: 0 };
-    let result = members(&mut archive, files, visit).map_err(|err| match err {
-        ReadError::Io(err) => from_io(err),
-        err => err,
-    });
+    let result = members(&mut archive, files, visit).map_err(from_visit);
     drop(archive);
     // What was damaged on the way is better told than what it looked like.
     io::copy(&mut packed, &mut io::sink())?;
@@ -483,16 +481,5 @@ impl<R: Read> Archive<R> {
     fn data(&mut self, size_bytes: u64) -> io::Take<&mut R> {
         self.at += size_bytes;
         self.bytes.by_ref().take(size_bytes)
-    }
-}
-
-/// Finds what decompression said, which travels inside an I/O error.
-fn from_io(err: io::Error) -> ReadError {
-    match err.get_ref().and_then(|inner| inner.downcast_ref()) {
-        Some(DecodeError::Unsupported(what)) => ReadError::Unsupported(what.clone()),
-        Some(DecodeError::Memory { format, limit_bytes }) => {
-            ReadError::Limit { what: format!("the memory to decompress {format}"), limit: format!("{limit_bytes} bytes") }
-        }
-        _ => ReadError::Io(err),
     }
 }
