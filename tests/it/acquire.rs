@@ -201,7 +201,7 @@ fn c03_silence_and_slowness_end() {
         steps
     });
     assert!(matches!(outcome, Err(FetchError::Slow { got: 1..=99, .. })), "{outcome:?}");
-    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
 }
 
 #[test]

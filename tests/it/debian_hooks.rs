@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use mkinitrd_pkg::base::digest::Sha256;
 
-use crate::kernel_install::{Done, Seeded, killed_after, kills, program_cache};
+use crate::kernel_install::{Done, Killer, kills, program_cache};
 use crate::live::{self, LiveRoot, Setting};
 use crate::trixie::run;
 
@@ -195,15 +195,14 @@ fn a07_killed_at_any_moment_the_boot_path_holds_the_old_or_the_new_image() {
     let start = Instant::now();
     machine.sh(&hook).good();
     let whole = start.elapsed();
-    let mut seeded = Seeded(1);
+    let mut killer = Killer::new(1, whole);
     let (mut olds, mut news) = (0, 0);
     for round in 0..kills() {
         machine.sh(&format!("cp /root/old {image}")).good();
-        let delay = whole.mul_f64(seeded.next(1100) as f64 / 1000.0);
         let mut command = machine.root.command("sh", &machine.setting);
-        let ended = killed_after(command.args(["-ec", &hook]), delay);
+        let ended = killer.ended(command.args(["-ec", &hook]));
         let found = machine.digest(&image).expect("an image is there at any moment");
-        assert!(found == old || found == new, "round {round}, killed after {delay:?}: neither the old image nor the new one");
+        assert!(found == old || found == new, "round {round}: neither the old image nor the new one");
         assert!(!ended || found == new, "round {round}: success was reported, and the old image is there");
         *if found == old { &mut olds } else { &mut news } += 1;
     }

@@ -391,7 +391,7 @@ fn a19_a_lock_ends_with_its_process_and_a_file_system_without_locks_is_no_hindra
     holder.wait().expect("waiting");
     let start = Instant::now();
     let delivered = deliver::file(&path, b"after a dead run", 0o600).expect("delivering");
-    assert!(start.elapsed() < Duration::from_secs(5), "it waited {:?} for the dead", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(20), "it waited {:?} for the dead", start.elapsed());
     assert_eq!(delivered.removed, [orphan]);
     // NFS without locks, and others: nobody waits, and nothing else is different.
     for error in ["ENOLCK", "EOPNOTSUPP", "ENOSYS", "EBADF"] {

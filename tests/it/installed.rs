@@ -8,7 +8,6 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Instant;
 
 use mkinitrd_pkg::family::deb::installed::{Database, Error, HostCatalog, State, Unfit};
 use mkinitrd_pkg::family::repo::Index;
@@ -362,9 +361,7 @@ impl Machine {
 #[test]
 fn b04_a_transaction_that_holds_its_locks_stops_nobody() {
     let machine = Machine::new();
-    let begun = Instant::now();
     assert_eq!(machine.userland().1, untouched());
-    let free = begun.elapsed();
     let locks: Vec<fs::File> = ["lib/dpkg/lock-frontend", "lib/dpkg/lock", "lib/apt/lists/lock", "cache/apt/archives/lock"]
         .iter()
         .map(|name| {
@@ -378,11 +375,10 @@ fn b04_a_transaction_that_holds_its_locks_stops_nobody() {
     // The negative twin: dpkg itself does not go on.
     let dpkg = machine.dpkg().args(["--configure", "-a"]).output().expect("dpkg");
     assert!(!dpkg.status.success() && String::from_utf8_lossy(&dpkg.stderr).contains("lock"), "{dpkg:?}");
-    let begun = Instant::now();
+    // They are held until the end: who waited for one would wait for ever.
     let (ran, digest) = machine.userland();
     ran.good();
     assert_eq!(digest, untouched());
-    assert!(begun.elapsed() < free + std::time::Duration::from_secs(5), "{:?} instead of {free:?}", begun.elapsed());
     drop(locks);
 }
 

@@ -624,7 +624,7 @@ fn d15_solver_bombs_end_in_time() {
     let text: Vec<&str> = entries.iter().map(String::as_str).collect();
     let request = (0..10).map(|i| format!("pigeon{i}")).collect::<Vec<_>>().join(" ");
     assert!(plan(&requested(&request), &repository(&text), &Silent).is_err());
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
 }
 
 // ---- the lock -------------------------------------------------------------------------------------------------------
