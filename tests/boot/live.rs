@@ -33,6 +33,8 @@ pub enum Layout {
 pub struct Live {
     /// The name that the command line takes.
     pub name: &'static str,
+    /// What it shows, in the words of the matrix.
+    pub shows: &'static str,
     /// When it is run.
     pub tier: Tier,
     layout: Layout,
@@ -42,11 +44,41 @@ pub struct Live {
 
 /// All of them.
 pub const LIVES: &[Live] = &[
-    Live { name: "live-bls", tier: Tier::Smoke, layout: Layout::Bls, upgrade: false },
-    Live { name: "live-uki", tier: Tier::Slow, layout: Layout::Uki, upgrade: false },
-    Live { name: "live-own-uki", tier: Tier::Slow, layout: Layout::OwnUki, upgrade: false },
-    Live { name: "live-bls-upgrade", tier: Tier::Slow, layout: Layout::Bls, upgrade: true },
-    Live { name: "live-boot-upgrade", tier: Tier::Slow, layout: Layout::Boot, upgrade: true },
+    Live {
+        name: "live-bls",
+        shows: "apt installs a kernel, kernel-install and our plugins make an entry",
+        tier: Tier::Smoke,
+        layout: Layout::Bls,
+        upgrade: false,
+    },
+    Live {
+        name: "live-uki",
+        shows: "layout uki: ukify takes our staged initrd",
+        tier: Tier::Slow,
+        layout: Layout::Uki,
+        upgrade: false,
+    },
+    Live {
+        name: "live-own-uki",
+        shows: "layout uki without ukify: our plugin makes the unified image",
+        tier: Tier::Slow,
+        layout: Layout::OwnUki,
+        upgrade: false,
+    },
+    Live {
+        name: "live-bls-upgrade",
+        shows: "apt installs a second kernel; both boot; the first is purged, and the other boots",
+        tier: Tier::Slow,
+        layout: Layout::Bls,
+        upgrade: true,
+    },
+    Live {
+        name: "live-boot-upgrade",
+        shows: "the same with Debian's hooks and /boot/initrd.img-VERSION",
+        tier: Tier::Slow,
+        layout: Layout::Boot,
+        upgrade: true,
+    },
 ];
 
 const ESP_SIZE: u64 = 512 << 20;
@@ -65,24 +97,31 @@ pub struct Bench<'a> {
     pub limit: Duration,
 }
 
-/// Runs them one after the other; tells whether all passed.
-pub fn run_all(lives: &[Live], bench: &Bench<'_>) -> bool {
-    let mut good = true;
-    for live in lives {
+/// What came of one life: its seconds, and what is wrong.
+pub struct Lived {
+    /// The name of the life.
+    pub name: &'static str,
+    /// Wall clock seconds of all, with apt's.
+    pub seconds: f64,
+    /// What happened.
+    pub result: Result<(), String>,
+}
+
+/// Runs them one after the other.
+pub fn run_all(lives: &[Live], bench: &Bench<'_>) -> Vec<Lived> {
+    let one = |live: &Live| {
         let started = Instant::now();
         // The root that the tests share says what is wrong by a panic.
         let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lead(live, bench)));
         let result = lived.unwrap_or_else(|_| Err("the root could not be made or changed; what it said is above".to_owned()));
         let seconds = started.elapsed().as_secs_f64();
-        match result {
+        match &result {
             Ok(()) => println!("ok   {:<22} {seconds:>6.1} s", live.name),
-            Err(error) => {
-                good = false;
-                println!("FAIL {:<22} {seconds:>6.1} s\n     {error}", live.name);
-            }
+            Err(error) => println!("FAIL {:<22} {seconds:>6.1} s\n     {error}", live.name),
         }
-    }
-    good
+        Lived { name: live.name, seconds, result }
+    };
+    lives.iter().map(one).collect()
 }
 
 fn lead(live: &Live, bench: &Bench<'_>) -> Result<(), String> {

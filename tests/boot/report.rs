@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::command::at;
+use crate::live::{LIVES, Live, Lived};
 use crate::runner::Outcome;
 use crate::scenarios::{Change, Expect, Firmware, SCENARIOS, Scenario, Tier};
 
@@ -49,7 +50,7 @@ pub fn print(outcomes: &[Outcome], logs: &Path) {
 }
 
 /// Writes the matrix of all scenarios with what came of those that were run; the others keep what is written of them.
-pub fn write_matrix(outcomes: &[Outcome]) -> Result<(), String> {
+pub fn write_matrix(outcomes: &[Outcome], lived: &[Lived]) -> Result<(), String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/boot-matrix.md");
     // A matrix that is not there yet has no results to keep.
     let before = fs::read_to_string(&path).unwrap_or_default();
@@ -73,7 +74,7 @@ pub fn write_matrix(outcomes: &[Outcome]) -> Result<(), String> {
             Change::Truncated(percent) => format!(" ({percent} % of it left)"),
             Change::AfterEarly => " (joined with `cat`)".to_owned(),
         };
-        let tier = if scenario.tier == Tier::Smoke { "smoke" } else { "slow" };
+        let tier = tier_name(scenario.tier);
         let twin = scenario.twin.map_or("-".to_owned(), |twin| format!("`{twin}`"));
         let Scenario { name, shows, release, arch, disk, append, .. } = scenario;
         let kernel_line = append.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -87,7 +88,20 @@ pub fn write_matrix(outcomes: &[Outcome]) -> Result<(), String> {
             "| `{name}` | {shows}{change} | {tier} | {release} {arch} | {disk} | `{build}` | `{kernel_line}` | {expected} | {twin} | {result} |\n"
         ));
     }
+    text.push_str(LIVES_INTRODUCTION);
+    for Live { name, shows, tier, .. } in LIVES {
+        let result = match lived.iter().find(|life| life.name == *name) {
+            None => written(&before, name).unwrap_or("not run").to_owned(),
+            Some(Lived { result: Ok(()), seconds, .. }) => format!("boots, {seconds:.0} s with apt's part"),
+            Some(_) => "**failed**".to_owned(),
+        };
+        text.push_str(&format!("| `{name}` | {shows} | {} | {result} |\n", tier_name(*tier)));
+    }
     fs::write(&path, text).map_err(at(&path))
+}
+
+fn tier_name(tier: Tier) -> &'static str {
+    if tier == Tier::Smoke { "smoke" } else { "slow" }
 }
 
 /// Returns the last cell of a scenario's row.
@@ -98,7 +112,7 @@ fn written<'a>(matrix: &'a str, scenario: &str) -> Option<&'a str> {
 
 const INTRODUCTION: &str = "# What boots
 
-This table is written by `cargo xtask boot full --write-docs` out of `tests/boot/scenarios.rs`; do not edit it.
+Written by `cargo xtask boot full --write-docs` out of `tests/boot/scenarios.rs` and `tests/boot/live.rs`; do not edit it.
 
 Every boot is a real one: QEMU without hardware acceleration, Debian's own kernel, and a root file system that mmdebstrap made of
 Debian's packages, with systemd. A boot has passed when a service *of the real root* has printed a random word that only the disk
@@ -111,4 +125,13 @@ the host and are no benchmark (`docs/benchmarks.md` is).
 
 | boot | shows | tier | root | disk | built with | kernel command line | what has to come | negative twin | last run |
 |---|---|---|---|---|---|---|---|---|---|
+";
+
+const LIVES_INTRODUCTION: &str = "
+Machines that live a little: in a root with systemd, apt and initramfs-tools our package takes initramfs-tools' place, apt installs the
+kernels, and the disk that comes of it is started by UEFI firmware and systemd-boot, or as GRUB does it. The initrds are those that the
+package manager's run left. Every boot has its own random word, as above.
+
+| life | shows | tier | last run |
+|---|---|---|---|
 ";

@@ -48,9 +48,9 @@ pub fn run_all(scenarios: &[Scenario], lives: &[Live], write_docs: bool) -> Resu
     let outcomes = outcomes?;
     report::print(&outcomes, &dir);
     if write_docs {
-        report::write_matrix(&outcomes)?;
+        report::write_matrix(&outcomes, &lived)?;
     }
-    Ok(lived && outcomes.iter().all(|outcome| outcome.faults.is_empty()))
+    Ok(lived.iter().all(|life| life.result.is_ok()) && outcomes.iter().all(|outcome| outcome.faults.is_empty()))
 }
 
 /// Cargo's target directory: the test program lies in `PROFILE/deps` of it.

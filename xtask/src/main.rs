@@ -16,7 +16,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask setup                    install what the tests need (apt-get, as root or through sudo)
 cargo xtask test                     setup, format, lints, all tests, the smoke boots
-cargo xtask test-slow                the second tier: the other boots, arm64, long runs of the fault and fuzz tests
+cargo xtask test-slow [--write-docs] the second tier: the other boots (into docs/boot-matrix.md), arm64, long runs of the fault and fuzz tests
 cargo xtask boot [smoke|slow|full|NAME…] [--list] [--write-docs]
 cargo xtask bench [RUNS] [--setup] [--only WORD]
                                      our figures beside those of the peers, into docs/benchmarks.md (as root)
@@ -30,8 +30,8 @@ fn main() -> ExitCode {
     let rest: Vec<String> = args.collect();
     let result = match errand.as_str() {
         "setup" => setup::run(),
-        "test" => test::run(test::Tier::First),
-        "test-slow" => test::run(test::Tier::Second),
+        "test" => test::run(test::Tier::First, &rest),
+        "test-slow" => test::run(test::Tier::Second, &rest),
         "boot" => boot::run(&rest),
         "bench" => bench::run(&rest),
         "install" => install::run(&rest),

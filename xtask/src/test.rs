@@ -23,7 +23,12 @@ struct Step {
 }
 
 /// Runs all steps of a tier, also after one failed, and prints a summary.
-pub fn run(tier: Tier) -> Result<(), String> {
+pub fn run(tier: Tier, args: &[String]) -> Result<(), String> {
+    let write_docs = match args {
+        [] => false,
+        [flag] if flag == "--write-docs" && tier == Tier::Second => true,
+        _ => return Err(format!("no such argument here: `{}`", args.join(" "))),
+    };
     let mut steps = Vec::new();
     let mut not_run = Vec::new();
     let mut step = |name: &'static str, work: &mut dyn FnMut() -> Result<(), String>| {
@@ -57,7 +62,7 @@ pub fn run(tier: Tier) -> Result<(), String> {
                 let args = ["test", "--workspace", "--no-fail-fast", "--lib", "--test", "it"];
                 call(cargo().args(args).env("MKINITRD_TEST_TIER", "slow"))
             });
-            step("slow boots", &mut || boot::run_words(&["slow"]));
+            step("slow boots", &mut || boot::run_words(if write_docs { &["slow", "--write-docs"] } else { &["slow"] }));
         }
         _ => not_run.push("everything: the tools are missing".to_owned()),
     }
