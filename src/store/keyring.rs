@@ -1,8 +1,9 @@
 //! OpenPGP: which keys may sign a repository, and whether one of them did. The only door to sequoia.
 //!
-//! The policy is sequoia's `StandardPolicy` at the time of the build (no MD5, SHA-1, RSA below 2048 bits), and stricter
-//! than that on one point: a key that is expired or revoked *now* is refused, also for what it signed before.
+//! The policy is sequoia's `StandardPolicy` at the time of the build (no MD5, SHA-1, RSA below 2048 bits), with signature packets of
+//! version 3, and stricter than that on one point: a key that is expired or revoked *now* is refused, also for what it signed before.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,6 +18,7 @@ use openpgp::parse::stream::{
 };
 use openpgp::policy::StandardPolicy;
 use openpgp::types::RevocationStatus;
+use openpgp::packet::Tag;
 use openpgp::{Cert, KeyHandle};
 
 use crate::base::error::{Diagnostic, ErrorKind};
@@ -287,6 +289,12 @@ impl Keyring {
         Keyring { certs }
     }
 
+    /// Returns the certificates without those of these fingerprints.
+    pub fn without(&self, revoked: &[String]) -> Keyring {
+        let is_left = |cert: &Cert| !revoked.iter().any(|one| one.eq_ignore_ascii_case(&cert.fingerprint().to_hex()));
+        Keyring { certs: self.certs.iter().filter(|(cert, _)| is_left(cert)).cloned().collect() }
+    }
+
     /// Tells whether there are no certificates.
     pub fn is_empty(&self) -> bool {
         self.certs.is_empty()
@@ -305,15 +313,26 @@ impl Keyring {
     ///
     /// For a clear-signed message `data` is its text with LF line ends and without the last one.
     pub fn verify(&self, data: &[u8], signature: &[u8], now: SystemTime) -> Result<Signer, SignatureError> {
-        let policy = StandardPolicy::at(now);
+        self.verify_reader(data, signature, now)
+    }
+
+    /// Like [`Keyring::verify`], over what is read to its end.
+    pub fn verify_reader(
+        &self,
+        data: impl Read + Send + Sync,
+        signature: &[u8],
+        now: SystemTime,
+    ) -> Result<Signer, SignatureError> {
+        let mut policy = StandardPolicy::at(now);
+        // Red Hat's packages of today have signatures of version 3, over digests that are as good as any.
+        policy.accept_packet_tag_version(Tag::Signature, 3);
         let mut judge = Judge { keyring: self, policy: &policy, now, good: None, failures: Vec::new() };
-        let malformed = |err: String| SignatureError::Malformed(err);
         let outcome = DetachedVerifierBuilder::from_bytes(signature)
             .and_then(|builder| builder.with_policy(&policy, Some(now + SKEW), &mut judge))
-            .and_then(|mut verifier| verifier.verify_bytes(data));
+            .and_then(|mut verifier| verifier.verify_reader(data));
         match (judge.good, outcome) {
             (Some(signer), Ok(())) => Ok(signer),
-            (_, outcome) => Err(self.worst(judge.failures, outcome.err().map(|err| malformed(err.to_string())))),
+            (_, outcome) => Err(self.worst(judge.failures, outcome.err().map(|err| classify(&err, "an unnamed key")))),
         }
     }
 
