@@ -54,13 +54,13 @@ use crate::base::fs::{self, FileError};
 use crate::base::limit;
 use crate::base::trust::{KeyRef, RsaSignature, Seen, SignedBy, Signer, hide_password};
 use crate::config::Source;
-use crate::family::{InstalledFiles, ReadError};
 use crate::family::alpm::{config, trust};
 use crate::family::apk::sources as apk_sources;
 use crate::family::deb::installed::Unfit;
 use crate::family::deb::sources::{self, Sources};
 use crate::family::door::{Door, DoorError};
 use crate::family::repo::{self, Options, Repository, Spec, Target};
+use crate::family::{InstalledFiles, ReadError};
 use crate::host::{apk, apt, pacman};
 use crate::package::{Location, Package};
 use crate::report::{Event, Reporter, Stage};
@@ -404,7 +404,7 @@ impl Door for World<'_> {
     }
 
     fn verify(&self, signed_by: &SignedBy, data: &[u8], signature: &[u8]) -> Result<Signer, DoorError> {
-        prove::verify(signed_by, &mut || Ok(data), signature, self)
+        prove::judged(signed_by, &mut |keyring| keyring.verify(data, signature, self.now), self)
     }
 
     fn verify_rsa(&self, signed_by: &SignedBy, data: &[u8], signature: &RsaSignature) -> Result<Signer, DoorError> {

@@ -68,7 +68,10 @@ impl Diagnostic for SealError {
             SealError::Signature(err) => err.hints(),
             SealError::Fetch(err) => err.hints(),
             SealError::Unsigned => {
-                vec!["take it from a repository that signs its packages or its metadata; `--no-verify` takes it as it is".to_owned()]
+                vec![
+                    "take it from a repository that signs its packages or its metadata; `--no-verify` takes it as it is"
+                        .to_owned(),
+                ]
             }
             _ => Vec::new(),
         }
@@ -189,9 +192,7 @@ fn in_header(package: &Package, seal: &Seal, stored: &Stored, world: &World<'_>)
     let (mut is_signed, mut is_covered) = (false, false);
     for signature in &signed.signatures {
         let verdict = match signature.covers {
-            rpm::signature::Covers::Header => {
-                verify(&seal.by.signed_by, &mut || Ok(&signed.header[..]), &signature.bytes, world)
-            }
+            rpm::signature::Covers::Header => verify(&seal.by.signed_by, &mut || Ok(&signed.header[..]), &signature.bytes, world),
             rpm::signature::Covers::All => {
                 verify(&seal.by.signed_by, &mut || from(stored, signed.header_at), &signature.bytes, world)
             }
@@ -296,17 +297,22 @@ fn fetch_signature(url: &str, world: &World<'_>) -> Result<Option<Vec<u8>>, Fetc
     }
 }
 
-/// Tells who signed what `open` gives, if one of the keys meant did. What the keys that we carry may stand in for is as for metadata.
-pub(super) fn verify<R: Read + Send + Sync>(
+/// Tells who signed what `open` gives of a package, if one of the keys meant did.
+fn verify<R: Read>(
     signed_by: &SignedBy,
     open: &mut dyn FnMut() -> std::io::Result<R>,
     signature: &[u8],
     world: &World<'_>,
 ) -> Result<Signer, DoorError> {
-    let mut judge = |keyring: &Keyring| {
-        let data = open().map_err(|err| SignatureError::Malformed(err.to_string()))?;
-        keyring.verify_reader(data, signature, world.now)
-    };
+    judged(signed_by, &mut |keyring| keyring.verify_package(open, signature, world.now), world)
+}
+
+/// Lets `judge` decide by the keys meant, and where those do not know the signer by those that we carry, if they may stand in.
+pub(super) fn judged(
+    signed_by: &SignedBy,
+    judge: &mut dyn FnMut(&Keyring) -> Result<Signer, SignatureError>,
+    world: &World<'_>,
+) -> Result<Signer, DoorError> {
     let keyring = shared_keyring(signed_by, world).map_err(DoorError::new)?;
     match judge(&keyring) {
         Err(SignatureError::UnknownKey { .. } | SignatureError::Expired { .. }) if signed_by.shipped => {

@@ -13,6 +13,7 @@ use mkinitrd_pkg::base::error::{Diagnostic, ErrorKind};
 use mkinitrd_pkg::base::trust::{KeyRef, Seal, SealPlace, Seals, SignedBy};
 use mkinitrd_pkg::family::repo::{self, Target};
 use mkinitrd_pkg::family::rpm::read;
+use mkinitrd_pkg::family::rpm::signature::{self, Covers};
 use mkinitrd_pkg::package::{Location, Package};
 use mkinitrd_pkg::store::keyring::SignatureError;
 
@@ -41,11 +42,11 @@ const DIFFERENCES: &[(&str, Verdict, Verdict, &str)] = &[
         Verdict::Bad,
         "rpm 4.18 knows no ECDSA; the key is none of those that may sign",
     ),
-    ("mc-4.8.15-10.3.1.x86_64.rpm", Verdict::Weak, Verdict::Good, OLD_KEY),
-    ("ruby2.6-rubygem-fast_gettext-2.0.1-1.1.x86_64.rpm", Verdict::Weak, Verdict::Good, OLD_KEY),
+    ("mc-4.8.15-10.3.1.x86_64.rpm", Verdict::Expired, Verdict::Good, OLD_KEY),
+    ("ruby2.6-rubygem-fast_gettext-2.0.1-1.1.x86_64.rpm", Verdict::Expired, Verdict::Good, OLD_KEY),
 ];
 /// What is wrong with openSUSE's key of 2008, in use until 2023.
-const OLD_KEY: &str = "the key's signature of itself is over SHA-1";
+const OLD_KEY: &str = "the key expired on 2024-05-02, which rpm 4.18 does not ask";
 
 fn packages(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -101,7 +102,8 @@ impl Rpmkeys {
 
     fn verdict(&self, path: &Path) -> Verdict {
         let mut command = Command::new("rpmkeys");
-        let output = command.env("LC_ALL", "C").arg("--dbpath").arg(self.dir.path()).args(["--checksig", "-v"]).arg(path).output();
+        let output =
+            command.env("LC_ALL", "C").arg("--dbpath").arg(self.dir.path()).args(["--checksig", "-v"]).arg(path).output();
         let output = output.unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("    ")).collect();
@@ -227,11 +229,16 @@ fn expired_revoked_unknown_and_changed_are_told_apart() {
     assert!(matches!(signature_error(&err), Some(SignatureError::Expired { .. })), "{}", told(&err));
     let revoked = sign(&keys.revoked, "revoked.rpm");
     assert!(outcome(&revoked, by(&keys.revoked.public)).is_ok());
-    let err = outcome(&revoked, SignedBy { keys: vec![known_key(&machine, &keys.revoked.revoked())], shipped: false }).unwrap_err();
+    let err =
+        outcome(&revoked, SignedBy { keys: vec![known_key(&machine, &keys.revoked.revoked())], shipped: false }).unwrap_err();
     assert!(matches!(signature_error(&err), Some(SignatureError::Revoked { .. })), "{}", told(&err));
     // Not signed at all; nothing is verified.
     let err = outcome(&hello(&fixtures), by(&keys.good.public)).unwrap_err();
-    assert!(matches!(&err, Error::Seal { source: SealError::Unsigned, .. }) && err.kind() == ErrorKind::Untrusted, "{}", told(&err));
+    assert!(
+        matches!(&err, Error::Seal { source: SealError::Unsigned, .. }) && err.kind() == ErrorKind::Untrusted,
+        "{}",
+        told(&err)
+    );
     let careless = Machine { verify: false, ..Machine::new() };
     assert!(get_one(&careless, &described(&hello(&fixtures), by(&keys.good.public)).unwrap()).is_ok());
     // Another package that the same key signed, under the name of this one.
@@ -318,7 +325,11 @@ fn metadata_are_signed_or_every_package_is() {
     let packages = listed(&machine, "rpm", &repo.value(), &known).unwrap();
     assert_eq!(packages.len(), 2);
     let err = get(&machine, &packages).unwrap_err();
-    assert!(matches!(&err, Error::Seal { source: SealError::Unsigned, .. }) && err.kind() == ErrorKind::Untrusted, "{}", told(&err));
+    assert!(
+        matches!(&err, Error::Seal { source: SealError::Unsigned, .. }) && err.kind() == ErrorKind::Untrusted,
+        "{}",
+        told(&err)
+    );
     assert!(err.hints()[0].contains("--no-verify"));
     let careless = Machine { verify: false, ..Machine::new() };
     let packages = listed(&careless, "rpm", &repo.value(), &known).unwrap();
@@ -412,12 +423,14 @@ fn every_signed_list_of_metadata_is_judged_as_gpg_judges_it() {
         let (text, signature) = (fs::read(text).unwrap(), fs::read(signature).unwrap());
         let verdict = keyring.verify(&text, &signature, std::time::SystemTime::now());
         let name = list.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
-        seen.push((name.clone(), theirs, verdict.as_ref().map(drop).map_err(ToString::to_string)));
+        seen.push(format!("{name}: {}", theirs.unwrap_or("none")));
         let is_equal = match (&verdict, theirs) {
             (Ok(_), Some("GOODSIG")) | (Err(SignatureError::UnknownKey { .. }), Some("NO_PUBKEY")) => true,
             (Err(SignatureError::Expired { .. }), Some("EXPKEYSIG")) => true,
-            // Keys that have expired as well: of 2008 and 2011, with DSA of 1024 bits or SHA-1.
-            (Err(SignatureError::Weak { .. }), Some("EXPKEYSIG")) => ["opensuse-11.0-update", "opensuse-obs-signed"].contains(&&*name),
+            // Keys that have expired, and signatures of version 3, which no list of metadata has had for long.
+            (Err(SignatureError::Weak { .. }), Some("EXPKEYSIG")) => {
+                ["opensuse-11.0-update", "opensuse-obs-signed"].contains(&&*name)
+            }
             _ => false,
         };
         assert!(is_equal, "{name}: gpg says {theirs:?}, we {verdict:?}");
@@ -426,5 +439,69 @@ fn every_signed_list_of_metadata_is_judged_as_gpg_judges_it() {
         let verdict = keyring.verify(&changed, &signature, std::time::SystemTime::now());
         assert!(verdict.is_err(), "{name}");
     }
-    println!("{seen:#?}");
+    println!("{seen:?}");
+}
+
+/// Subkeys that are good, expired, revoked or bound by nobody (CVE-2021-3521), one at a time.
+#[test]
+fn every_key_of_rpms_own_tests_is_judged_as_gpg_judges_it() {
+    let Some(dir) = fixtures("gpg's verdicts over packages") else { return };
+    let dir = dir.join("rpm/rpm-org");
+    let of = |extensions: &[&str]| -> Vec<PathBuf> {
+        let mut found: Vec<PathBuf> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        found.retain(|path| extensions.contains(&path.extension().unwrap().to_str().unwrap()));
+        found.sort();
+        found
+    };
+    let machine = Machine::new();
+    let work = tempfile::tempdir().unwrap();
+    let (mut verdicts, mut wrong) = (BTreeMap::<String, usize>::new(), Vec::new());
+    for key in of(&["asc", "pub"]) {
+        let home = tempfile::tempdir().unwrap();
+        let gpg = |args: &[&Path]| {
+            let mut command = Command::new("gpg");
+            command.env("LC_ALL", "C").args(["--batch", "--status-fd", "1", "--homedir"]).arg(home.path()).args(args);
+            let output = command.output().expect("gpg is needed: install `gnupg`");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        gpg(&[Path::new("--import"), &key]);
+        for package in of(&["rpm"]) {
+            let signed = signature::read(&mut fs::File::open(&package).unwrap()).unwrap();
+            for found in &signed.signatures {
+                let data = match found.covers {
+                    Covers::Header => signed.header.clone(),
+                    Covers::All => fs::read(&package).unwrap()[signed.header_at as usize..].to_vec(),
+                };
+                let (text, sig) = (work.path().join("data"), work.path().join("sig"));
+                fs::write(&text, &data).unwrap();
+                fs::write(&sig, &found.bytes).unwrap();
+                let status = gpg(&[Path::new("--verify"), &sig, &text]);
+                let words = ["GOODSIG", "EXPKEYSIG", "REVKEYSIG", "BADSIG", "NO_PUBKEY", "ERRSIG"];
+                let theirs = words.into_iter().find(|word| status.contains(word)).unwrap_or("NONE");
+                let mut keyring = mkinitrd_pkg::store::keyring::Keyring::new();
+                // Not all of them are good keys: some were made to be refused.
+                let _ = keyring.add(&fs::read(&key).unwrap(), "key");
+                let ours = match keyring.verify_package(&mut || Ok(&data[..]), &found.bytes, machine.now) {
+                    Ok(_) => "GOODSIG",
+                    Err(SignatureError::UnknownKey { .. }) => "NO_PUBKEY",
+                    Err(SignatureError::Expired { .. }) => "EXPKEYSIG",
+                    Err(SignatureError::Revoked { .. }) => "REVKEYSIG",
+                    Err(SignatureError::Wrong { .. }) => "BADSIG",
+                    Err(_) => "ERRSIG",
+                };
+                // gpg 2.2 knows no signatures of version 6.
+                if theirs == "NONE" && ["NO_PUBKEY", "ERRSIG"].contains(&ours) {
+                    *verdicts.entry(format!("{ours}, unknown to gpg")).or_default() += 1;
+                    continue;
+                }
+                let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+                match ours == theirs {
+                    true => *verdicts.entry(ours.to_owned()).or_default() += 1,
+                    false => wrong.push(format!("{} by {}: gpg {theirs}, we {ours}", name(&package), name(&key))),
+                }
+            }
+        }
+    }
+    println!("{verdicts:?}");
+    assert_eq!(wrong, Vec::<String>::new());
 }

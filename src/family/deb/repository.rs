@@ -196,7 +196,13 @@ impl Opener<'_> {
     fn single(&self, path: &str) -> Result<(Option<Trusted>, Vec<Index>), Error> {
         let (dir, file) = path.rsplit_once('/').unwrap_or(("", path));
         let parent = dir.rsplit_once('/').map_or("", |(parent, _)| parent);
-        let made = |bytes: Vec<u8>, sha256| Index { label: self.repo(), base: self.root(&[dir, parent], &bytes), bytes, sha256, seals: None };
+        let made = |bytes: Vec<u8>, sha256| Index {
+            label: self.repo(),
+            base: self.root(&[dir, parent], &bytes),
+            bytes,
+            sha256,
+            seals: None,
+        };
         if !self.options.verify {
             let from = self.spec.base.join(path)?;
             let packed = self.fetch(&from, limit::INDEX_BYTES_MAX)?.ok_or_else(|| Error::NotFound(self.repo()))?;

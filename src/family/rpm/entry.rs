@@ -148,9 +148,10 @@ pub fn package(element: &[u8], base: &Location) -> Result<Package, Flaw> {
         }
     }
     let (kind, digest) = digest.ok_or(Flaw::Missing("checksum"))?;
-    let kind =
-        Kind::by_name(&kind).ok_or_else(|| malformed("checksum", &kind, "a checksum of type sha256, sha512, sha384, sha1 or md5"))?;
-    let checksum = Checksum::parse(kind, &digest).map_err(|_| malformed("checksum", &digest, "hexadecimal digits of its type"))?;
+    let kind = Kind::by_name(&kind)
+        .ok_or_else(|| malformed("checksum", &kind, "a checksum of type sha256, sha512, sha384, sha1 or md5"))?;
+    let checksum =
+        Checksum::parse(kind, &digest).map_err(|_| malformed("checksum", &digest, "hexadecimal digits of its type"))?;
     // Without a SHA-256 digest the package is known by that of what proves it.
     let proof = checksum.as_sha256().is_none().then(|| checksum.to_string());
     let sha256 = checksum.as_sha256().unwrap_or_else(|| Sha256::of(checksum.to_string().as_bytes()));

@@ -361,9 +361,9 @@ fn listed(scanner: &mut Scanner<'_>) -> Result<Listed, String> {
             b"checksum" | b"open-checksum" => {
                 let (kind, digest) = (tag.get(b"type").map(text).unwrap_or_default(), text(scanner.text()));
                 // By MD5 nothing can be told from what somebody made to look like it.
-                let kind = Kind::by_name(&kind).filter(|kind| *kind != Kind::Md5).ok_or_else(|| {
-                    format!("a file has a checksum of type `{kind}`, wanted sha256, sha512, sha384 or sha1")
-                })?;
+                let kind = Kind::by_name(&kind)
+                    .filter(|kind| *kind != Kind::Md5)
+                    .ok_or_else(|| format!("a file has a checksum of type `{kind}`, wanted sha256, sha512, sha384 or sha1"))?;
                 let digest = Checksum::parse(kind, &digest).map_err(|_| format!("`{digest}` is no {} digest", kind.name()))?;
                 *(if tag.name == b"checksum" { &mut checksum } else { &mut open_checksum }) = Some(digest);
             }

@@ -55,7 +55,12 @@ pub fn parse_repo(value: &str, directory: &Path) -> Result<Vec<RepoSpec>, BadSou
         false => Base::Dir(directory.join(value)),
     };
     let source = Source { file: "--repo".into(), line: 0 };
-    Ok(vec![RepoSpec { base, signed_by: SignedBy { keys: Vec::new(), shipped: true }, signatures: Signatures::default(), source }])
+    Ok(vec![RepoSpec {
+        base,
+        signed_by: SignedBy { keys: Vec::new(), shipped: true },
+        signatures: Signatures::default(),
+        source,
+    }])
 }
 
 /// Returns the repositories of a distribution's mirror: one for each path below it, in which `{release}` and `{arch}` stand for
@@ -67,7 +72,12 @@ pub fn mirror(base: &Base, paths: &[String], release: &str, arch: &str, source: 
             Base::Url(url) => Base::Url(format!("{url}/{}", path.trim_matches('/'))),
             Base::Dir(dir) => Base::Dir(dir.join(path.trim_matches('/'))),
         };
-        RepoSpec { base, signed_by: SignedBy { keys: Vec::new(), shipped: true }, signatures: Signatures::default(), source: source.clone() }
+        RepoSpec {
+            base,
+            signed_by: SignedBy { keys: Vec::new(), shipped: true },
+            signatures: Signatures::default(),
+            source: source.clone(),
+        }
     };
     paths.iter().map(below).collect()
 }
