@@ -129,7 +129,7 @@ pub enum Error {
         place: String,
         /// Why.
         #[source]
-        source: SealError,
+        source: Box<SealError>,
     },
     /// The file of a local repository is not there, or no file.
     #[error("the file of `{package}` is not there")]

@@ -177,7 +177,7 @@ pub(super) fn check_seal(package: &Package, blob: &Blob, world: &World<'_>) -> R
     match outcome {
         Ok(()) => Ok(()),
         Err(SealError::Unsigned) if !seal.by.required => Ok(()),
-        Err(source) => Err(Error::Seal { package: package.to_string(), place: place(), source }),
+        Err(source) => Err(Error::Seal { package: package.to_string(), place: place(), source: Box::new(source) }),
     }
 }
 

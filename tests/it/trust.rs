@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use mkinitrd_pkg::acquire::{self, Blob, Error, Origin};
+use mkinitrd_pkg::acquire::{self, Blob, Error, Origin, SealError};
 use mkinitrd_pkg::base::base64;
 use mkinitrd_pkg::base::checksum::{Checksum, Kind};
 use mkinitrd_pkg::base::digest::Sha256;
@@ -16,6 +16,7 @@ use mkinitrd_pkg::family::apk::Apk;
 use mkinitrd_pkg::family::repo::{self, Index, Spec, Target};
 use mkinitrd_pkg::package::{Location, Package};
 use mkinitrd_pkg::report::Silent;
+use mkinitrd_pkg::store::keyring::SignatureError;
 use mkinitrd_pkg::unpack::{self, Layout, Source};
 
 use crate::repository::Machine;
@@ -63,6 +64,21 @@ pub fn get(machine: &Machine, packages: &[Package]) -> Result<Vec<Blob>, Error> 
 
 pub fn get_one(machine: &Machine, package: &Package) -> Result<Blob, Error> {
     get(machine, std::slice::from_ref(package)).map(|mut blobs| blobs.remove(0))
+}
+
+/// What is wrong with a package's own signature.
+pub fn seal(err: &Error) -> Option<&SealError> {
+    match err {
+        Error::Seal { source, .. } => Some(source),
+        _ => None,
+    }
+}
+
+/// What is wrong with a signature that was found.
+pub fn signature_error(err: &Error) -> Option<&SignatureError> {
+    let SealError::Signature(err) = seal(err)? else { return None };
+    let error: &(dyn std::error::Error + 'static) = &*err.error;
+    error.downcast_ref()
 }
 
 /// An error with all that is behind it.
