@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Blob, Error, Origin, World, archives};
-use crate::base::base64;
+use crate::base::base64::decode;
 use crate::base::checksum::{Checksum, Kind};
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::fs;
@@ -240,7 +240,7 @@ fn detached(package: &Package, seal: &Seal, blob: &Blob, stored: &Stored, world:
     };
     let mut is_signed = false;
     if let SealPlace::Index(text) = &seal.place {
-        is_signed = is_good(&base64::decode(text).map_err(|_| SealError::Malformed)?);
+        is_signed = is_good(&decode(text).map_err(|_| SealError::Malformed)?);
     }
     let mut fetched = Ok(None);
     if !is_signed {

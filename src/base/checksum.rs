@@ -134,7 +134,7 @@ pub enum AnyHasher {
     /// MD5.
     Md5(Md5),
     /// SHA-1.
-    Sha1(Sha1),
+    Sha1(Box<Sha1>),
     /// The kinds of SHA-2.
     Wide(Kind, Wide),
 }
@@ -144,7 +144,7 @@ impl AnyHasher {
     pub fn new(kind: Kind) -> Self {
         match kind {
             Kind::Md5 => Self::Md5(Md5::default()),
-            Kind::Sha1 => Self::Sha1(Sha1::default()),
+            Kind::Sha1 => Self::Sha1(Box::default()),
             Kind::Sha224 => Self::Wide(kind, Wide::sha224()),
             Kind::Sha256 => Self::Wide(kind, Wide::sha256()),
             Kind::Sha384 => Self::Wide(kind, Wide::sha384()),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::base::base64;
+use crate::base::base64::decode;
 use crate::base::fs::{self, FileError};
 use crate::base::limit;
 use crate::package::Package;
@@ -15,7 +15,7 @@ const NAME_DIGITS: usize = 8;
 /// Returns where apk may keep the file of a package that it downloaded: `NAME-VERSION.HASH.apk`, of the checksum in the index the first
 /// digits.
 pub fn archived(root: &Path, package: &Package, checksum: &str) -> Vec<PathBuf> {
-    let raw = checksum.get(2..).and_then(|text| base64::decode(text).ok()).unwrap_or_default();
+    let raw = checksum.get(2..).and_then(|text| decode(text).ok()).unwrap_or_default();
     let digits: String = raw.iter().map(|byte| format!("{byte:02x}")).take(NAME_DIGITS / 2).collect();
     let name = format!("{}-{}.{digits}.apk", package.name, package.version);
     CACHES.iter().map(|dir| root.join(dir).join(&name)).collect()

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 
 use super::header::{self, Beginning, Header, tag};
 use super::read::{self, Identity};
-use crate::base::base64;
+use crate::base::base64::decode;
 use crate::base::checksum::{AnyHasher, Checksum, Kind};
 use crate::family::ReadError;
 use crate::package::Package;
@@ -120,7 +120,7 @@ fn payload_claims(main: &Header) -> Result<Vec<Claim>, ReadError> {
 fn signatures(header: &Header) -> Result<Vec<Signature>, ReadError> {
     let mut found = Vec::new();
     for text in header.strings(tag::SIG_OPENPGP) {
-        let bytes = std::str::from_utf8(text).ok().and_then(|text| base64::decode(text).ok());
+        let bytes = std::str::from_utf8(text).ok().and_then(|text| decode(text).ok());
         let bytes = bytes.ok_or_else(|| ReadError::Format("a signature in the package is no base64".into()))?;
         found.push(Signature { covers: Covers::Header, bytes });
     }
