@@ -179,7 +179,7 @@ fn build(contents: &Contents, package: &Package, dir: &Path) -> PathBuf {
     }
     last.extend(members(package, b""));
     // As makepkg does: bsdtar describes all, and then packs all with the description.
-    let all = tar::end(tar::write(&[first.clone(), last.clone()].concat()));
+    let all = tar::end(tar::write(&described(&[first.clone(), last.clone()].concat())));
     let options = "--options=!all,use-set,type,uid,gid,mode,time,size,md5,sha256,link";
     let mtree = filter(Command::new("bsdtar").args(["-cf", "-", "--format=mtree", options, "@-"]), &all, "libarchive-tools");
     let mtree = filter(Command::new("gzip").args(["-c", "-f", "-n"]), &mtree, "gzip");
@@ -191,6 +191,16 @@ fn build(contents: &Contents, package: &Package, dir: &Path) -> PathBuf {
     let to = dir.join(format!("{}-{}-{arch}.pkg.tar.zst", package.name, version(&package.version)));
     fs::write(&to, packed).expect("writing");
     to
+}
+
+/// Returns members as the list describes them: every name of a file has its content there, as bsdtar sees it on disk.
+fn described(members: &[tar::Member]) -> Vec<tar::Member> {
+    let file = |path: &str| members.iter().find(|member| member.path == path).expect("the file of a hard link");
+    let member = |member: &tar::Member| match member.kind {
+        b'1' => tar::Member { path: member.path.clone(), records: BTreeMap::new(), ..file(&member.target).clone() },
+        _ => member.clone(),
+    };
+    members.iter().map(member).collect()
 }
 
 /// Returns the files as members of an archive, below `prefix`.

@@ -367,6 +367,8 @@ fn relations(field: Option<&String>) -> Vec<Vec<Relation>> {
             Some("<=") => Some("<="),
             Some("=") => Some("="),
             Some(">=") => Some(">="),
+            // `2.41-12` is more than `2.41` to Debian, and the same to the others.
+            Some(">>") if !bound.contains('-') => Some(">="),
             Some(">>") => Some(">"),
             _ => None,
         };

@@ -37,7 +37,9 @@ pub fn complete(contents: &mut Contents) {
         for path in ["etc/os-release", "usr/lib/os-release", "etc/debian_version", "etc/issue", "etc/issue.net", "usr/bin/sh"] {
             package.entries.remove(path);
         }
-        package.entries.retain(|path, _| !path.starts_with("etc/dpkg") && !path.starts_with("var/lib/dpkg"));
+        let is_debians =
+            |path: &str| path.starts_with("etc/dpkg") || path.starts_with("var/lib/dpkg") || path == "usr/sbin/update-passwd";
+        package.entries.retain(|path, _| !is_debians(path));
     }
     accounts(packages);
     let version = version(family);
