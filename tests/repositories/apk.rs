@@ -99,12 +99,10 @@ fn depends(contents: &Contents, package: &Package) -> BTreeSet<String> {
     let is_known =
         |relation: &&Relation| contents.packages.contains_key(&relation.name) || relation.name == "initramfs-generator";
     for relation in package.requires.iter().filter_map(|group| group.iter().find(is_known)) {
-        match &relation.bound {
-            Some((">=" | "=" | ">", debian)) if debian.contains('-') => {
-                drop(out.insert(format!("{}>={}", relation.name, version(debian))))
-            }
-            _ => drop(out.insert(relation.name.clone())),
-        }
+        out.insert(match &relation.bound {
+            Some((">=" | "=" | ">", debian)) if debian.contains('-') => format!("{}>={}", relation.name, version(debian)),
+            _ => relation.name.clone(),
+        });
     }
     for needed in &package.needs {
         if contents.homes.get(needed).is_some_and(|home| *home != package.name) {

@@ -61,9 +61,10 @@ pub fn make(contents: &Contents, dir: &Path) {
 fn build(contents: &Contents, package: &Package, dir: &Path) -> PathBuf {
     let work = tempfile::tempdir().expect("a temporary directory");
     let root = work.path().join("files");
-    lay_out(package, &root);
+    let ghosts = if package.kernel.is_empty() { ghosts(&package.name) } else { kernel(package).1 };
+    lay_out(package, &ghosts, &root);
     let spec = work.path().join("package.spec");
-    fs::write(&spec, text(contents, package, &root)).expect("writing");
+    fs::write(&spec, text(contents, package, &ghosts, &root)).expect("writing");
     let mut rpmbuild = Command::new("rpmbuild");
     let target = if package.is_any { "noarch" } else { "x86_64" };
     rpmbuild.env("HOME", work.path()).args(["-bb", "--quiet", "--target", target]);
@@ -97,8 +98,14 @@ fn build(contents: &Contents, package: &Package, dir: &Path) -> PathBuf {
 }
 
 /// Lays the files out as rpmbuild finds them; owners are said in the spec.
-fn lay_out(package: &Package, root: &Path) {
+fn lay_out(package: &Package, ghosts: &[String], root: &Path) {
     fs::create_dir_all(root).expect("a directory");
+    for ghost in ghosts {
+        let ghost = root.join(ghost);
+        fs::create_dir_all(ghost.parent().expect("a directory")).expect("a directory");
+        let file = fs::File::create(&ghost).expect("a file");
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(EPOCH_S)).expect("a time");
+    }
     let (links, rest): (Vec<_>, Vec<_>) = package.entries.iter().partition(|(_, entry)| matches!(entry.kind, Kind::Hardlink(_)));
     for (path, entry) in rest.iter().chain(&links) {
         let to = root.join(path);
@@ -149,7 +156,7 @@ fn group(group: &[Relation]) -> String {
 }
 
 /// Writes what rpmbuild wants to know.
-fn text(contents: &Contents, package: &Package, root: &Path) -> String {
+fn text(contents: &Contents, package: &Package, ghosts: &[String], root: &Path) -> String {
     let (epoch, upstream, revision) = version(&package.version);
     let plain = |text: &str| text.replace('%', "%%");
     let mut out = format!(
@@ -190,7 +197,9 @@ fn text(contents: &Contents, package: &Package, root: &Path) -> String {
         let wanted = if wanted.len() == 1 { wanted[0].clone() } else { format!("({})", wanted.join(" or ")) };
         writeln!(out, "{tag}: {wanted}").expect("memory");
     }
-    let ghosts = if package.kernel.is_empty() { ghosts(&package.name) } else { kernel(package, &mut out) };
+    if !package.kernel.is_empty() {
+        out.push_str(&kernel(package).0);
+    }
     if package.name == "glibc" {
         out.push_str("Provides: rtld(GNU_HASH)\nProvides: bundled(libgcc)\n");
     }
@@ -204,17 +213,12 @@ fn text(contents: &Contents, package: &Package, root: &Path) -> String {
     )
     .expect("memory");
     writeln!(out, "cp -a {}/. %{{buildroot}}", root.display()).expect("memory");
-    for ghost in &ghosts {
-        let dir = ghost.rsplit_once('/').map_or("", |(dir, _)| dir);
-        writeln!(out, "mkdir -p %{{buildroot}}/{dir}\n: >%{{buildroot}}/{ghost}\ntouch -d @{EPOCH_S} %{{buildroot}}/{ghost}")
-            .expect("memory");
-    }
     out.push_str(&scripts(package));
     out.push_str("%files\n");
     for (path, entry) in &package.entries {
         out.push_str(&file(path, entry));
     }
-    for ghost in &ghosts {
+    for ghost in ghosts {
         writeln!(out, "%ghost %attr(0644,root,root) /{ghost}").expect("memory");
     }
     out
@@ -243,8 +247,8 @@ fn ghosts(name: &str) -> Vec<String> {
     table.get(name).copied().unwrap_or_default().iter().map(|path| (*path).to_owned()).collect()
 }
 
-/// Writes how the packages of a kernel hold together, and returns their ghosts.
-fn kernel(package: &Package, out: &mut String) -> Vec<String> {
+/// Returns how the packages of a kernel hold together, and their ghosts.
+fn kernel(package: &Package) -> (String, Vec<String>) {
     let (_, upstream, revision) = version(&package.version);
     let (release, evr) = (package.kernel.replace('-', "_"), format!("{upstream}-{revision}"));
     let dir = format!("usr/lib/modules/{}", package.kernel);
@@ -263,7 +267,7 @@ fn kernel(package: &Package, out: &mut String) -> Vec<String> {
         ];
         names.iter().map(|name| format!("{dir}/modules.{name}")).collect::<Vec<_>>()
     };
-    let (text, ghosts) = match package.name.as_str() {
+    match package.name.as_str() {
         "kernel" => (String::new(), Vec::new()),
         "kernel-core" => (
             format!(
@@ -288,9 +292,7 @@ fn kernel(package: &Package, out: &mut String) -> Vec<String> {
         _ => {
             (format!("Provides: kernel = {evr}\nProvides: kernel-uname-r = {release}\nProvides: multiversion(kernel)\n"), index())
         }
-    };
-    out.push_str(&text);
-    ghosts
+    }
 }
 
 /// What runs at installation: little, each of a kind that the format has.
