@@ -16,10 +16,12 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["busybox-static"], "the guests in which power is cut"),
     (&["ca-certificates"], "mirrors over https"),
     (&["cpio"], "the archive reader to compare with"),
+    (&["createrepo-c"], "makes repositories of RPM packages"),
     (&["cryptsetup-bin"], "a LUKS root"),
     (&["curl"], "fetches packages for tests"),
     (&["debian-archive-keyring"], "the keys of Debian's archive"),
     (&["dmsetup"], "a disk that lies"),
+    (&["dnf"], "installs RPM packages, and the resolver to compare with"),
     (&["dosfstools"], "file systems of firmware, and power cuts on them"),
     (&["dpkg-dev"], "packages made for tests"),
     (&["e2fsprogs"], "an ext4 root"),
@@ -47,7 +49,7 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["python3-pefile"], "the PE reader to compare with"),
     (&["qemu-system-arm"], "boots an arm64 image"),
     (&["qemu-system-x86"], "boots an image"),
-    (&["rpm"], "the reader of RPM packages to compare with"),
+    (&["rpm"], "makes RPM packages, and the reader to compare with"),
     (&["rpm2cpio"], "the same, for their contents"),
     (&["sbsigntool"], "signs and verifies for Secure Boot"),
     (&["strace"], "shows what the program touches, and breaks its system calls"),
@@ -58,7 +60,7 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["util-linux"], "namespaces"),
     (&["xfsprogs"], "power cuts on xfs"),
     (&["xz-utils"], "the decompressor to compare with"),
-    (&["zstd"], "the decompressor to compare with"),
+    (&["zstd"], "the decompressor to compare with, and what packs Arch's packages"),
 ];
 
 /// Installs what is missing, and says what that is.
