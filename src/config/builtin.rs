@@ -21,6 +21,7 @@ pub const PROFILES: &[(&str, &str)] = &[
     ("redhat", include_str!("../../distro-profiles/redhat.toml")),
     ("rhel", include_str!("../../distro-profiles/rhel.toml")),
     ("rocky", include_str!("../../distro-profiles/rocky.toml")),
+    ("suse", include_str!("../../distro-profiles/suse.toml")),
     ("systemd", include_str!("../../distro-profiles/systemd.toml")),
     ("ubuntu", include_str!("../../distro-profiles/ubuntu.toml")),
 ];

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::command::{at, run, tool};
 use crate::machine::{SNAKEOIL_CERTIFICATE, SNAKEOIL_KEY, SNAKEOIL_PASSPHRASE};
+use crate::repositories::{Family, Set, repository};
 use crate::scenarios::{Change, Firmware, Scenario};
 
 /// What the program says of a release file whose `Valid-Until` has passed.
@@ -20,7 +21,14 @@ pub fn build(scenario: &Scenario, mirror: &str, dir: &Path) -> Result<PathBuf, S
     }
     let out = dir.join(format!("{}.img", recipe(scenario)));
     let mut command = tool(env!("CARGO_BIN_EXE_mkinitrd-pkg"));
-    command.args(["build", "--distro", "debian", "--release", scenario.release, "--arch", scenario.arch]);
+    command.arg("build");
+    match scenario.packages {
+        None => command.args(["--distro", "debian", "--release", scenario.release, "--arch", scenario.arch]),
+        Some(family) => {
+            let repository = repository(family, Set::System);
+            command.args(["--distro", family.name(), "--repo", &repository.url]).arg("--keyring").arg(&repository.key)
+        }
+    };
     for word in scenario.build {
         match *word {
             NON_FREE_FIRMWARE => command.arg("--repo").arg(format!("{mirror} {} main non-free-firmware", scenario.release)),
@@ -79,7 +87,8 @@ pub fn recipe(scenario: &Scenario) -> String {
             format!("-uki-{line}{}", if signed { "-signed" } else { "" })
         }
     };
-    format!("{}-{}{words}{form}", scenario.release, scenario.arch)
+    let packages = scenario.packages.map_or("debian", Family::name);
+    format!("{packages}-{}-{}{words}{form}", scenario.release, scenario.arch)
 }
 
 /// Returns the file that an environment variable names, if it is set.

@@ -279,7 +279,7 @@ impl<'a> Home<'a> {
         let log = log_path(self.bench.logs, self.live.name, number);
         let run = machine.run(&log, self.bench.limit, |console| evidence::is_decided(console, &self.nonce, expect))?;
         fs::remove_file(&disk).map_err(at(&disk))?;
-        let mut faults = evidence::faults(&run, &self.nonce, expect, firmware);
+        let mut faults = evidence::faults(&run, &self.nonce, expect, firmware, true);
         faults.extend(self.wrong_kernel(&run, version));
         println!("{}: boot of {version}: {:.1} s", self.live.name, run.seconds);
         if faults.is_empty() { Ok(()) } else { Err(format!("{} (`{}`)", faults.join("\n     "), log.display())) }

@@ -21,6 +21,9 @@ mod machine;
 mod md;
 mod prepare;
 mod report;
+#[path = "../repositories/mod.rs"]
+#[allow(dead_code, reason = "other test programs use the rest")]
+mod repositories;
 mod root;
 mod runner;
 mod scenarios;

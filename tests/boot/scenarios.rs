@@ -1,6 +1,7 @@
 //! The table of boots: what is built, what it is booted with, and what has to come of it.
 
 use crate::disk::Disk;
+use crate::repositories::Family;
 
 /// When a scenario is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +80,8 @@ pub struct Scenario {
     pub shows: &'static str,
     /// When it is run.
     pub tier: Tier,
+    /// Whose packages the initrd is made of: Debian's of the release, or those that were made of them in another format.
+    pub packages: Option<Family>,
     /// The release of root, kernel and initrd.
     pub release: &'static str,
     /// Debian's name of the architecture.
@@ -149,6 +152,7 @@ const BASE: Scenario = Scenario {
     name: "",
     shows: "",
     tier: Tier::Smoke,
+    packages: None,
     release: "trixie",
     arch: "amd64",
     disk: Disk::Ext4,
@@ -164,6 +168,13 @@ const BASE: Scenario = Scenario {
     twin: None,
 };
 
+/// RPM packages.
+const FEDORA: Scenario = Scenario { packages: Some(Family::Fedora), ..BASE };
+/// apk's packages; no systemd in the initrd.
+const ALPINE: Scenario = Scenario { packages: Some(Family::Alpine), ..BASE };
+/// mkinitfs stays away, and with it its init.
+const OWN_INIT: &[&str] = &["--generic", "--config", "tests/boot/without-mkinitfs.toml"];
+
 /// Its command line is in the image.
 const UKI: Scenario = Scenario {
     tier: Tier::Slow,
@@ -172,6 +183,13 @@ const UKI: Scenario = Scenario {
     expect: Expect::Boots { source: "/dev/vda2", fstype: "ext4" },
     ..BASE
 };
+
+impl Scenario {
+    /// Tells whether the initrd has systemd, and a journal therefore.
+    pub fn has_journal(&self) -> bool {
+        self.packages != Some(Family::Alpine)
+    }
+}
 
 /// A compression that nothing else distinguishes from the plain boot.
 const fn compressed(name: &'static str, build: &'static [&'static str]) -> Scenario {
@@ -231,6 +249,98 @@ pub const SCENARIOS: &[Scenario] = &[
         change: Change::Truncated(10),
         expect: Expect::Refuses { says: &["Initramfs unpacking failed", "Kernel panic - not syncing"] },
         ..BASE
+    },
+    Scenario { name: "fedora-ext4", shows: "RPM packages by Fedora's profile", twin: Some("fedora-no-root"), ..FEDORA },
+    Scenario {
+        name: "fedora-no-root",
+        shows: "a root that does not exist, and RPM packages",
+        tier: Tier::Slow,
+        append: NO_ROOT,
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/nonexistent."] },
+        ..FEDORA
+    },
+    Scenario {
+        name: "fedora-luks2",
+        shows: "LUKS2 and RPM packages",
+        tier: Tier::Slow,
+        disk: Disk::Luks,
+        append: IN_LUKS,
+        credentials: RIGHT,
+        expect: Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" },
+        twin: Some("fedora-wrong-passphrase"),
+        ..FEDORA
+    },
+    Scenario {
+        name: "fedora-wrong-passphrase",
+        shows: "LUKS2 with another passphrase, and RPM packages",
+        tier: Tier::Slow,
+        disk: Disk::Luks,
+        append: WRONG_KEY,
+        credentials: WRONG,
+        expect: Expect::Refuses { says: &["Failed to start systemd-cryptsetup"] },
+        ..FEDORA
+    },
+    Scenario {
+        name: "opensuse-lvm",
+        shows: "a logical volume and RPM packages by openSUSE's profile",
+        packages: Some(Family::Opensuse),
+        tier: Tier::Slow,
+        disk: Disk::Lvm,
+        append: IN_LVM,
+        expect: Expect::Boots { source: "/dev/mapper/vg0-root", fstype: "ext4" },
+        twin: Some("fedora-no-root"),
+        ..BASE
+    },
+    Scenario {
+        name: "arch-lvm",
+        shows: "a logical volume and pacman's packages by Arch's profile",
+        packages: Some(Family::Arch),
+        disk: Disk::Lvm,
+        append: IN_LVM,
+        expect: Expect::Boots { source: "/dev/mapper/vg0-root", fstype: "ext4" },
+        twin: Some("arch-no-root"),
+        ..BASE
+    },
+    Scenario {
+        name: "arch-no-root",
+        shows: "a root that does not exist, and pacman's packages",
+        packages: Some(Family::Arch),
+        tier: Tier::Slow,
+        append: NO_ROOT,
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/nonexistent."] },
+        ..BASE
+    },
+    Scenario {
+        name: "alpine-ext4",
+        shows: "apk's packages by Alpine's profile: busybox, and the init of mkinitfs",
+        twin: Some("alpine-no-root"),
+        ..ALPINE
+    },
+    Scenario {
+        name: "alpine-small-init",
+        shows: "the same with this program's own small init",
+        build: OWN_INIT,
+        twin: Some("alpine-no-root"),
+        ..ALPINE
+    },
+    Scenario {
+        name: "alpine-lvm-small-init",
+        shows: "a logical volume, apk's packages and the small init",
+        tier: Tier::Slow,
+        build: OWN_INIT,
+        disk: Disk::Lvm,
+        append: IN_LVM,
+        expect: Expect::Boots { source: "/dev/vg0/root", fstype: "ext4" },
+        twin: Some("alpine-no-root"),
+        ..ALPINE
+    },
+    Scenario {
+        name: "alpine-no-root",
+        shows: "a root that does not exist, and the small init",
+        build: OWN_INIT,
+        append: "root=LABEL=nonexistent rootdelay=3",
+        expect: Expect::Refuses { says: &["initrd: the root device LABEL=nonexistent did not appear in 3 s"] },
+        ..ALPINE
     },
     Scenario {
         name: "trixie-lvm-in-luks2",

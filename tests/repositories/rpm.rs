@@ -132,7 +132,7 @@ fn lay_out(package: &Package, ghosts: &[String], root: &Path) {
 
 /// Libraries are executable there: some versions of rpm look for sonames nowhere else.
 fn mode(path: &str, entry: &Entry) -> u32 {
-    let is_library = path.contains("/lib") && path.contains(".so") && !path.contains("/modules/");
+    let is_library = path.contains("/lib") && (path.ends_with(".so") || path.contains(".so.")) && !path.contains("/modules/");
     let mode = if is_library && entry.mode == 0o644 { 0o755 } else { entry.mode };
     if entry.gid == 0 { mode } else { mode & !0o2000 }
 }
