@@ -125,9 +125,9 @@ pub enum LockError {
         /// The repository.
         repo: String,
         /// The digest in the lock file.
-        locked: String,
+        locked: Box<str>,
         /// The digest in the index.
-        listed: String,
+        listed: Box<str>,
     },
     /// A package's entry in its index cannot be used.
     #[error(transparent)]
@@ -255,10 +255,10 @@ fn planned(entry: Entry, file: &str, catalog: &dyn Catalog) -> Result<Planned, L
 }
 
 /// Says what tells a file from others.
-fn digest(sha256: Option<Sha256>, proof: Option<String>) -> String {
+fn digest(sha256: Option<Sha256>, proof: Option<String>) -> Box<str> {
     match (sha256, proof) {
-        (Some(sha256), _) => format!("sha256 {sha256}"),
-        (None, Some(proof)) => proof,
-        (None, None) => "no digest".to_owned(),
+        (Some(sha256), _) => format!("sha256 {sha256}").into(),
+        (None, Some(proof)) => proof.into(),
+        (None, None) => "no digest".into(),
     }
 }

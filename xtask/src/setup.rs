@@ -22,6 +22,7 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["curl"], "fetches packages for tests"),
     (&["debian-archive-keyring"], "the keys of Debian's archive"),
     (&["dmsetup"], "a disk that lies"),
+    (&["dnf"], "installs RPM packages, and the resolver to compare with"),
     (&["dosfstools"], "file systems of firmware, and power cuts on them"),
     (&["dpkg-dev"], "packages made for tests"),
     (&["e2fsprogs"], "an ext4 root"),
@@ -60,7 +61,7 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["util-linux"], "namespaces"),
     (&["xfsprogs"], "power cuts on xfs"),
     (&["xz-utils"], "the decompressor to compare with"),
-    (&["zstd"], "the decompressor to compare with"),
+    (&["zstd"], "the decompressor to compare with, and what packs Arch's packages"),
 ];
 
 /// Installs what is missing, and says what that is.
