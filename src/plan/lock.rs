@@ -123,7 +123,7 @@ pub enum LockError {
         /// Its version.
         version: String,
         /// The repository.
-        repo: String,
+        repo: Box<str>,
         /// The digest in the lock file.
         locked: Box<str>,
         /// The digest in the index.
@@ -245,7 +245,7 @@ fn planned(entry: Entry, file: &str, catalog: &dyn Catalog) -> Result<Planned, L
     let (file, name, version) = (file.to_owned(), entry.name, entry.version);
     Err(match listed {
         Some((repo, listed)) => {
-            LockError::Changed { file, name, version, repo, locked: digest(entry.sha256, entry.proof), listed }
+            LockError::Changed { file, name, version, repo: repo.into(), locked: digest(entry.sha256, entry.proof), listed }
         }
         None => {
             let found = catalog.named(&name).iter().map(|&id| format!("`{name} {}`", catalog.version(id))).collect();
