@@ -505,6 +505,9 @@ pub fn repositories(specs: &[Spec], world: &World<'_>) -> Result<Vec<Repository>
         let repository = spec.open(world, &options)?;
         match &repository.signer {
             Some(signer) => world.detail(&format!("`{spec}` was signed by {} of {}", signer.fingerprint, signer.file)),
+            None if repository.indexes.iter().any(|index| index.seals.is_some()) => {
+                world.detail(&format!("`{spec}` is not signed itself: each of its packages must be"));
+            }
             None => world.detail(&format!("`{spec}` was taken without a signature")),
         }
         Ok(repository)

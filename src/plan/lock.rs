@@ -123,11 +123,11 @@ pub enum LockError {
         /// Its version.
         version: String,
         /// The repository.
-        repo: String,
+        repo: Box<str>,
         /// The digest in the lock file.
-        locked: String,
+        locked: Box<str>,
         /// The digest in the index.
-        listed: String,
+        listed: Box<str>,
     },
     /// A package's entry in its index cannot be used.
     #[error(transparent)]
@@ -245,7 +245,7 @@ fn planned(entry: Entry, file: &str, catalog: &dyn Catalog) -> Result<Planned, L
     let (file, name, version) = (file.to_owned(), entry.name, entry.version);
     Err(match listed {
         Some((repo, listed)) => {
-            LockError::Changed { file, name, version, repo, locked: digest(entry.sha256, entry.proof), listed }
+            LockError::Changed { file, name, version, repo: repo.into(), locked: digest(entry.sha256, entry.proof), listed }
         }
         None => {
             let found = catalog.named(&name).iter().map(|&id| format!("`{name} {}`", catalog.version(id))).collect();
@@ -255,10 +255,10 @@ fn planned(entry: Entry, file: &str, catalog: &dyn Catalog) -> Result<Planned, L
 }
 
 /// Says what tells a file from others.
-fn digest(sha256: Option<Sha256>, proof: Option<String>) -> String {
+fn digest(sha256: Option<Sha256>, proof: Option<String>) -> Box<str> {
     match (sha256, proof) {
-        (Some(sha256), _) => format!("sha256 {sha256}"),
-        (None, Some(proof)) => proof,
-        (None, None) => "no digest".to_owned(),
+        (Some(sha256), _) => format!("sha256 {sha256}").into(),
+        (None, Some(proof)) => proof.into(),
+        (None, None) => "no digest".into(),
     }
 }

@@ -390,5 +390,5 @@ fn a_lock_holds_what_proves_a_package() {
     assert_eq!(lock::read(&locked, "lock", &*good).unwrap().packages.len(), plan.packages.len());
     let other = "Q1AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     let err = lock::read(&locked, "lock", &*catalog(&text.replace(&proof, other))).unwrap_err();
-    assert!(matches!(&err, LockError::Changed { locked, listed, .. } if *locked == proof && listed == other), "{err}");
+    assert!(matches!(&err, LockError::Changed { locked, listed, .. } if **locked == *proof && **listed == *other), "{err}");
 }

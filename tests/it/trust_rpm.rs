@@ -270,6 +270,26 @@ fn a_bit_anywhere_in_a_signed_package_is_noticed() {
     assert!(refused > 100, "{refused}");
 }
 
+/// Of a package of before rpm 4.14 the header says nothing about the payload: only the signature over both covers it.
+#[test]
+fn a_signature_over_the_header_alone_is_not_enough() {
+    let Some(fixtures) = fixtures("packages signed with rpmsign") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let machine = Machine::new();
+    let keys = keys();
+    let good = signed(&keys.good, dir.path(), &fixtures.join("rpm/go-rpmutils/simple-1.0.1-1.i386.rpm"), "old.rpm");
+    let outcome = || get_one(&machine, &described(&good, by(&keys.good.public)).unwrap());
+    assert!(outcome().is_ok());
+    // The entry of the signature header for that signature becomes one that nobody knows.
+    let mut bytes = fs::read(&good).unwrap();
+    let entry = [1005_u32.to_be_bytes(), 7_u32.to_be_bytes()].concat();
+    let at = bytes.windows(8).position(|window| window == entry).expect("a signature over header and payload");
+    bytes[at..at + 4].copy_from_slice(&1998_u32.to_be_bytes());
+    fs::write(&good, &bytes).unwrap();
+    let err = outcome().unwrap_err();
+    assert!(matches!(seal(&err), Some(SealError::Uncovered)) && err.kind() == ErrorKind::Untrusted, "{}", told(&err));
+}
+
 // ---- repositories ---------------------------------------------------------------------------------------------------
 
 /// A repository of our own, signed as asked.
