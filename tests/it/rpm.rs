@@ -43,6 +43,7 @@ fn catalog(dir: &Path) -> RpmCatalog {
         priority: 0,
         primary: metadata(dir, "primary.xml"),
         filelists: metadata(dir, "filelists.xml"),
+        seals: None,
     };
     RpmCatalog::new("x86_64", vec![index]).unwrap()
 }

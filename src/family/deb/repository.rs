@@ -154,7 +154,7 @@ impl Opener<'_> {
             for arch in self.architectures(trusted.as_ref()) {
                 let name = format!("{component}/binary-{arch}/Packages");
                 if let Some((bytes, sha256)) = self.index(&dir, &name, trusted.as_ref())? {
-                    indexes.push(Index { label: label.clone(), base: self.root(&[], &bytes), bytes, sha256 });
+                    indexes.push(Index { label: label.clone(), base: self.root(&[], &bytes), bytes, sha256, seals: None });
                     found += 1;
                 }
             }
@@ -185,7 +185,7 @@ impl Opener<'_> {
         let trusted = self.release(path, None)?;
         match self.index(path, "Packages", trusted.as_ref())? {
             Some((bytes, sha256)) => {
-                let index = Index { label: self.repo(), base: self.root(&[path], &bytes), bytes, sha256 };
+                let index = Index { label: self.repo(), base: self.root(&[path], &bytes), bytes, sha256, seals: None };
                 Ok((trusted, vec![index]))
             }
             None => Err(Error::NotFound(self.repo())),
@@ -196,7 +196,13 @@ impl Opener<'_> {
     fn single(&self, path: &str) -> Result<(Option<Trusted>, Vec<Index>), Error> {
         let (dir, file) = path.rsplit_once('/').unwrap_or(("", path));
         let parent = dir.rsplit_once('/').map_or("", |(parent, _)| parent);
-        let made = |bytes: Vec<u8>, sha256| Index { label: self.repo(), base: self.root(&[dir, parent], &bytes), bytes, sha256 };
+        let made = |bytes: Vec<u8>, sha256| Index {
+            label: self.repo(),
+            base: self.root(&[dir, parent], &bytes),
+            bytes,
+            sha256,
+            seals: None,
+        };
         if !self.options.verify {
             let from = self.spec.base.join(path)?;
             let packed = self.fetch(&from, limit::INDEX_BYTES_MAX)?.ok_or_else(|| Error::NotFound(self.repo()))?;

@@ -17,6 +17,7 @@ use super::symbol::{Groups, Symbols, Texts};
 use super::version::{self, Relation};
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::limit;
+use crate::base::trust::{Seal, SealPlace, Seals};
 use crate::family::repo;
 use crate::package::{
     Catalog, Constraint, Flaw, Location, Op, Package, PackageId, Refusal, Relations, Resolver, Solvables, Terms,
@@ -38,6 +39,8 @@ pub struct Index {
     pub primary: Vec<u8>,
     /// `filelists.xml`, decompressed; empty if it was not fetched.
     pub filelists: Vec<u8>,
+    /// How its packages are signed themselves, where that counts.
+    pub seals: Option<Seals>,
 }
 
 /// An index cannot be read.
@@ -94,6 +97,7 @@ struct Origin {
     label: String,
     base: Location,
     priority: i32,
+    seals: Option<Seals>,
 }
 
 /// The packages of some repositories for one architecture, those that run on it and `noarch`, in the order of the indexes.
@@ -128,7 +132,7 @@ impl RpmCatalog {
             }
             texts.indexes.push(Arc::new(index.primary));
             filelists.push(index.filelists);
-            origins.push(Origin { label: index.label, base: index.base, priority: index.priority });
+            origins.push(Origin { label: index.label, base: index.base, priority: index.priority, seals: index.seals });
         }
         let mut found = Found::default();
         for (number, origin) in origins.iter().enumerate() {
@@ -178,6 +182,7 @@ impl RpmCatalog {
                     priority: 0,
                     primary: index.bytes,
                     filelists: Vec::new(),
+                    seals: index.seals,
                 }),
             }
         }
@@ -282,14 +287,16 @@ impl Catalog for RpmCatalog {
 
     fn package(&self, id: PackageId) -> Result<Package, Refusal> {
         let relations = self.relations(id).map_err(Clone::clone)?.clone();
-        let base = &self.origins[self.entry(id).index as usize].base;
-        let package = entry::package(self.element(id), base).map_err(|flaw| self.refuse(id, flaw))?;
+        let origin = &self.origins[self.entry(id).index as usize];
+        let package = entry::package(self.element(id), &origin.base).map_err(|flaw| self.refuse(id, flaw))?;
+        let seal = |by: &Seals| Box::new(Seal { by: by.clone(), place: SealPlace::Header });
         Ok(Package {
             name: self.name(id).to_owned(),
             version: self.version(id).to_owned(),
             arch: self.arch(id).to_owned(),
             repo: self.repo(id).to_owned(),
             rank: self.rank(id),
+            seal: origin.seals.as_ref().map(seal),
             requires: relations.requires,
             recommends: relations.recommends,
             provides: relations.provides,

@@ -7,13 +7,31 @@ use crate::base::trust::SignedBy;
 use crate::config::Source;
 use crate::family::address::{BadSource, Base};
 
+/// What must be signed in a repository. Whatever is said here, a package is believed only by a signature of its own or one of the metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signatures {
+    /// Each package (`gpgcheck=1`), where the metadata are not signed.
+    pub packages: bool,
+    /// The list of metadata (`repo_gpgcheck=1`).
+    pub metadata: bool,
+}
+
+impl Default for Signatures {
+    /// The one or the other, as it is.
+    fn default() -> Self {
+        Self { packages: true, metadata: false }
+    }
+}
+
 /// A repository: a directory with `repodata` in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoSpec {
     /// The directory above `repodata`.
     pub base: Base,
-    /// The keys that may sign its metadata.
+    /// The keys that may sign its metadata or its packages.
     pub signed_by: SignedBy,
+    /// What must be signed in it.
+    pub signatures: Signatures,
     /// Where it was written.
     pub source: Source,
 }
@@ -37,7 +55,12 @@ pub fn parse_repo(value: &str, directory: &Path) -> Result<Vec<RepoSpec>, BadSou
         false => Base::Dir(directory.join(value)),
     };
     let source = Source { file: "--repo".into(), line: 0 };
-    Ok(vec![RepoSpec { base, signed_by: SignedBy { keys: Vec::new(), shipped: true }, source }])
+    Ok(vec![RepoSpec {
+        base,
+        signed_by: SignedBy { keys: Vec::new(), shipped: true },
+        signatures: Signatures::default(),
+        source,
+    }])
 }
 
 /// Returns the repositories of a distribution's mirror: one for each path below it, in which `{release}` and `{arch}` stand for
@@ -49,7 +72,12 @@ pub fn mirror(base: &Base, paths: &[String], release: &str, arch: &str, source: 
             Base::Url(url) => Base::Url(format!("{url}/{}", path.trim_matches('/'))),
             Base::Dir(dir) => Base::Dir(dir.join(path.trim_matches('/'))),
         };
-        RepoSpec { base, signed_by: SignedBy { keys: Vec::new(), shipped: true }, source: source.clone() }
+        RepoSpec {
+            base,
+            signed_by: SignedBy { keys: Vec::new(), shipped: true },
+            signatures: Signatures::default(),
+            source: source.clone(),
+        }
     };
     paths.iter().map(below).collect()
 }
