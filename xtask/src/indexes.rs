@@ -122,7 +122,7 @@ fn version(number: usize) -> String {
 
 /// Half of all packages have a library.
 fn soname(number: usize) -> Option<String> {
-    (number % 2 == 0).then(|| format!("lib{}{number}.so.{}", WORDS[number % WORDS.len()], number % 5))
+    number.is_multiple_of(2).then(|| format!("lib{}{number}.so.{}", WORDS[number % WORDS.len()], number % 5))
 }
 
 /// A few of its kind and a few that everybody needs: much smaller numbers only, so that a request takes hundreds and not thousands.
@@ -236,7 +236,7 @@ fn rpm_package(out: &mut String, number: usize) {
                 .expect("memory"),
         }
     }
-    if number % 5 == 0 && number > 0 {
+    if number.is_multiple_of(5) && number > 0 {
         writeln!(out, "      <rpm:entry name=\"/usr/bin/{}\"/>", self::name(number / 2)).expect("memory");
     }
     writeln!(
