@@ -93,6 +93,7 @@ fn package(planned: &Planned) -> Package {
         sha256: Sha256::of(&bytes),
         size_bytes: bytes.len() as u64,
         proof: None,
+        seal: None,
         installed_bytes: 0,
         source: String::new(),
         rank: 0,

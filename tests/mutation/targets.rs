@@ -240,7 +240,8 @@ fn repomd(input: &[u8]) -> bool {
 
 fn primary(primary: &[u8], filelists: &[u8]) -> bool {
     let (label, base) = ("fixture".to_owned(), Location::File("/nowhere".into()));
-    let index = rpm::index::Index { label, base, priority: 0, primary: primary.to_vec(), filelists: filelists.to_vec() };
+    let index =
+        rpm::index::Index { label, base, priority: 0, primary: primary.to_vec(), filelists: filelists.to_vec(), seals: None };
     RpmCatalog::new("x86_64", vec![index]).is_ok_and(|catalog| exhaust(&catalog))
 }
 
