@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::indexes;
 use crate::kernel_installs;
 use crate::measure::{Figures, machine, measure, median, today};
 use crate::peers::{Peers, RELEASE};
@@ -26,6 +27,7 @@ struct Subject {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Group {
     Solve,
+    Index,
     Build,
     KernelInstall,
 }
@@ -35,18 +37,25 @@ struct Request {
     runs: usize,
     only: Option<String>,
     set_up_only: bool,
+    /// Only what needs no other generator.
+    indexes_only: bool,
 }
 
 /// Runs the errand.
 pub fn run(args: &[String]) -> Result<(), String> {
     let request = parse(args)?;
     let work = target().join("bench");
-    let peers = Peers::set_up(&work.join("roots"))?;
+    let readers = readers(&work)?;
+    let peers = if request.indexes_only { None } else { Some(Peers::set_up(&work.join("roots"))?) };
     if request.set_up_only {
         return Ok(());
     }
     call(cargo().args(["build", "--release", "--bin", "mkinitrd-pkg"]))?;
-    let mut subjects = subjects(&peers, &work)?;
+    let mut subjects = match &peers {
+        Some(peers) => subjects(peers, &work)?,
+        None => Vec::new(),
+    };
+    subjects.extend(readers);
     if let Some(word) = &request.only {
         subjects.retain(|subject| subject.name.contains(word.as_str()));
     }
@@ -71,7 +80,7 @@ pub fn run(args: &[String]) -> Result<(), String> {
     }
     let text = document(&subjects, request.runs);
     println!("\n{text}");
-    if request.only.is_some() {
+    if request.only.is_some() || request.indexes_only {
         return Ok(()); // a part is for whoever looks into something, not for the record
     }
     let path = repository().join("docs/benchmarks.md");
@@ -79,11 +88,12 @@ pub fn run(args: &[String]) -> Result<(), String> {
 }
 
 fn parse(args: &[String]) -> Result<Request, String> {
-    let mut request = Request { runs: RUNS, only: None, set_up_only: false };
+    let mut request = Request { runs: RUNS, only: None, set_up_only: false, indexes_only: false };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--setup" => request.set_up_only = true,
+            "--indexes" => request.indexes_only = true,
             "--only" => request.only = Some(args.next().ok_or("`--only` wants a word out of a name")?.clone()),
             number => {
                 let runs = number.parse().ok().filter(|runs| *runs > 0);
@@ -96,6 +106,20 @@ fn parse(args: &[String]) -> Result<Request, String> {
 
 fn words(program: &Path, args: &[&str]) -> Vec<String> {
     std::iter::once(program.display().to_string()).chain(args.iter().map(|arg| (*arg).to_owned())).collect()
+}
+
+/// Returns those who read large indexes.
+fn readers(work: &Path) -> Result<Vec<Subject>, String> {
+    let readers = indexes::set_up(work, &target().join("release/mkinitrd-pkg"))?;
+    let subject = |reader: indexes::Reader| Subject {
+        name: reader.name,
+        group: Group::Index,
+        command: reader.command,
+        before: reader.before,
+        image: None,
+        runs: Vec::new(),
+    };
+    Ok(readers.into_iter().map(subject).collect())
 }
 
 fn subjects(peers: &Peers, work: &Path) -> Result<Vec<Subject>, String> {
@@ -169,6 +193,7 @@ fn document(subjects: &[Subject], runs: usize) -> String {
     );
     for (group, heading) in [
         (Group::Solve, "Which packages"),
+        (Group::Index, "The index of a large repository"),
         (Group::Build, "The whole image"),
         (Group::KernelInstall, "A whole `kernel-install add`"),
     ] {
@@ -216,6 +241,10 @@ What differs beside the program: mkosi-initrd installs packages with apt and dpk
 files of the system that they run on and resolve no package at all; dracut compresses with zstd -15 by default, mkinitramfs with -9, \
 mkosi-initrd with -3. *Downloaded only* means that the program's cache holds what came over the network and nothing else \
 (`mkinitrd-pkg clean --payloads`); *again* is the same command a second time.
+
+*The index of a large repository* is made up (`xtask/src/indexes.rs`): 70,000 packages with the provides, requires, files and descriptions \
+that a distribution's have. Ours reads it and solves a request; `dnf makecache` reads it into libsolv's form with its cache thrown away \
+before; `repo2solv` is libsolv without dnf; pacman solves the same request.
 
 *A whole `kernel-install add`* is systemd's own program with all plugins of one and the same root, in which all generators are
 installed: depmod, the initrd, the copies to the boot partition. initramfs-tools has no plugin: there it is what a kernel package of

@@ -3,6 +3,7 @@
 mod bench;
 mod boot;
 mod deb;
+mod indexes;
 mod install;
 mod kernel_installs;
 mod measure;
@@ -18,7 +19,7 @@ cargo xtask setup                    install what the tests need (apt-get, as ro
 cargo xtask test                     setup, format, lints, all tests, the smoke boots
 cargo xtask test-slow [--write-docs] the second tier: the other boots (into docs/boot-matrix.md), arm64, long runs of the fault and fuzz tests
 cargo xtask boot [smoke|slow|full|NAME…] [--list] [--write-docs]
-cargo xtask bench [RUNS] [--setup] [--only WORD]
+cargo xtask bench [RUNS] [--setup] [--indexes] [--only WORD]
                                      our figures beside those of the peers, into docs/benchmarks.md (as root)
 cargo xtask install [DESTDIR=DIR] [PREFIX=/usr] [HOOKS=debian]
                                      the program and all that belongs to it

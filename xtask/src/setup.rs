@@ -37,6 +37,7 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["libc6-dev"], "the C parts of the compression libraries"),
     (&["libcap2-bin"], "file capabilities"),
     (&["libfaketime"], "clocks that are wrong"),
+    (&["libsolv-tools"], "measures for the benchmark"),
     (&["lvm2"], "reads the LVM metadata that the boot tests write"),
     (&["lz4"], "the decompressor to compare with"),
     (&["make"], "the C parts of the compression libraries"),
