@@ -36,6 +36,7 @@
 
 mod known;
 mod machine;
+mod sources;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +45,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::SystemTime;
 
 pub use machine::{Listing, Machine};
+pub use sources::{HostSources, host_sources};
 
 use crate::base::date::Seconds;
 use crate::base::digest::Sha256;
@@ -51,15 +53,12 @@ use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::fs::{self, FileError};
 use crate::base::limit;
 use crate::base::trust::{KeyRef, RsaSignature, Seen, SignedBy, Signer, hide_password};
-use crate::config::Source;
 use crate::family::InstalledFiles;
-use crate::family::alpm::{config, trust};
-use crate::family::apk::sources as apk_sources;
+use crate::family::alpm::trust;
 use crate::family::deb::installed::Unfit;
-use crate::family::deb::sources::{self, Sources};
 use crate::family::door::{Door, DoorError};
-use crate::family::repo::{self, Options, Repository, Spec, Target};
-use crate::host::{apk, apt, pacman};
+use crate::family::repo::{self, Options, Repository, Spec};
+use crate::host::{apt, pacman};
 use crate::package::{Location, Package};
 use crate::report::{Event, Reporter, Stage};
 use crate::store::fetch::{FetchError, Fetcher};
@@ -403,51 +402,6 @@ impl Door for World<'_> {
     fn warn(&self, message: &str) {
         self.warning(message);
     }
-}
-
-/// The repositories of a machine.
-#[derive(Debug, Default)]
-pub struct HostSources {
-    /// Those that serve, in the order of its files.
-    pub specs: Vec<Spec>,
-    /// What was left out: place and reason.
-    pub skipped: Vec<(Source, String)>,
-}
-
-/// Returns the machine's own sources for a release of `distro`; `None` if the machine runs another distribution.
-pub fn host_sources(root: &Path, distro: &str, target: &Target<'_>) -> Result<Option<HostSources>, Error> {
-    let Some(os) = apt::os_release(root).map_err(Error::Sources)?.filter(|os| os.id == distro) else { return Ok(None) };
-    if target.family == "apk" {
-        // apk's addresses hold the release themselves: those of another release than is wanted are no use.
-        let is_release = |id: &str| {
-            id == target.release
-                || id.starts_with(&format!("{}.", target.release))
-                || (target.release == "edge" && id.contains("_alpha"))
-        };
-        if !os.version_id.as_deref().is_some_and(is_release) {
-            return Ok(None);
-        }
-        let mut own = HostSources::default();
-        for (path, text) in apk::repositories(root).map_err(Error::Sources)? {
-            let found = apk_sources::parse(&path, &text, target.arch);
-            own.specs.extend(found.specs.into_iter().map(Spec::Apk));
-            own.skipped.extend(found.skipped);
-        }
-        return Ok(Some(own));
-    }
-    if target.family == "alpm" {
-        let Some(text) = pacman::config(root).map_err(Error::Sources)? else { return Ok(None) };
-        let config = config::parse(pacman::CONFIG, &text, &|pattern| pacman::included(root, pattern));
-        let (specs, skipped) = config.specs(target.arch);
-        return Ok(Some(HostSources { specs: specs.into_iter().map(Spec::Alpm).collect(), skipped }));
-    }
-    let mut all = Sources::default();
-    for (path, text) in apt::sources(root).map_err(Error::Sources)? {
-        all.append(sources::parse(&path, &text, target.arch));
-    }
-    let codename = os.codename.as_deref().unwrap_or(target.release);
-    let Sources { specs, skipped } = sources::for_release(all, codename, target.release, target.components);
-    Ok(Some(HostSources { specs: specs.into_iter().map(Spec::Deb).collect(), skipped }))
 }
 
 /// Opens repositories, several at a time: the result is in the order of `specs`.

@@ -235,35 +235,24 @@ pub fn architecture<'a>(family: &str, machine: &'a str) -> &'a str {
 
 /// Reads the value of `--repo`; a path is relative to `directory`.
 pub fn specs(value: &str, target: &Target<'_>, directory: &Path) -> Result<Vec<Spec>, BadSource> {
-    if target.family == "rpm" {
-        return Ok(rpm::sources::parse_repo(value, directory)?.into_iter().map(Spec::Rpm).collect());
-    }
-    if target.family == "apk" {
-        return Ok(apk::sources::parse_repo(value, target.arch, directory)?.into_iter().map(Spec::Apk).collect());
-    }
-    if target.family == "alpm" {
-        let specs = alpm::sources::parse_repo(value, target.components, target.arch, directory)?;
-        return Ok(specs.into_iter().map(Spec::Alpm).collect());
-    }
-    let specs = deb::sources::parse_repo(value, target.release, target.components, target.arch, directory)?;
-    Ok(specs.into_iter().map(Spec::Deb).collect())
+    let Target { release, components, arch, .. } = *target;
+    Ok(match target.family {
+        "rpm" => rpm::sources::parse_repo(value, directory)?.into_iter().map(Spec::Rpm).collect(),
+        "apk" => apk::sources::parse_repo(value, arch, directory)?.into_iter().map(Spec::Apk).collect(),
+        "alpm" => alpm::sources::parse_repo(value, components, arch, directory)?.into_iter().map(Spec::Alpm).collect(),
+        _ => deb::sources::parse_repo(value, release, components, arch, directory)?.into_iter().map(Spec::Deb).collect(),
+    })
 }
 
 /// Returns the repositories of a distribution's mirror: one for each suite.
 pub fn mirror(base: &Base, suites: &[String], target: &Target<'_>, source: &Source) -> Vec<Spec> {
-    if target.family == "rpm" {
-        return rpm::sources::mirror(base, suites, target.release, target.arch, source).into_iter().map(Spec::Rpm).collect();
+    let Target { release, components, arch, .. } = *target;
+    match target.family {
+        "rpm" => rpm::sources::mirror(base, suites, release, arch, source).into_iter().map(Spec::Rpm).collect(),
+        "apk" => apk::sources::mirror(base, suites, components, arch, source).into_iter().map(Spec::Apk).collect(),
+        "alpm" => alpm::sources::mirror(base, components, arch, source).into_iter().map(Spec::Alpm).collect(),
+        _ => deb::sources::mirror(base, suites, components, arch, source).into_iter().map(Spec::Deb).collect(),
     }
-    if target.family == "apk" {
-        let specs = apk::sources::mirror(base, suites, target.components, target.arch, source);
-        return specs.into_iter().map(Spec::Apk).collect();
-    }
-    if target.family == "alpm" {
-        let specs = alpm::sources::mirror(base, target.components, target.arch, source);
-        return specs.into_iter().map(Spec::Alpm).collect();
-    }
-    let specs = deb::sources::mirror(base, suites, target.components, target.arch, source);
-    specs.into_iter().map(Spec::Deb).collect()
 }
 
 /// Reads indexes into a catalog, the one of highest priority first.
