@@ -5,6 +5,7 @@ mod entry;
 mod files;
 mod header;
 pub mod index;
+pub mod installed;
 mod owner;
 pub mod read;
 pub mod repository;
