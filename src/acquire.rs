@@ -44,6 +44,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::SystemTime;
 
+pub use known::repositories as known_repositories;
 pub use machine::{Listing, Machine};
 pub use sources::{HostSources, host_sources};
 
@@ -58,7 +59,7 @@ use crate::family::alpm::trust;
 use crate::family::deb::installed::Unfit;
 use crate::family::door::{Door, DoorError};
 use crate::family::repo::{self, Options, Repository, Spec};
-use crate::host::{apt, pacman};
+use crate::host::{apt, dnf, pacman};
 use crate::package::{Location, Package};
 use crate::report::{Event, Reporter, Stage};
 use crate::store::fetch::{FetchError, Fetcher};
@@ -417,14 +418,28 @@ pub fn repositories(specs: &[Spec], world: &World<'_>) -> Result<Vec<Repository>
     }
     let options = world.options();
     let open = |spec: &Spec| {
-        let repository = spec.open(world, &options)?;
+        let repository = match spec.open(world, &options) {
+            Err(err) if spec.is_optional() && err.kind() == ErrorKind::Unavailable => {
+                world
+                    .warning(&format!("`{spec}` is passed over, as its `skip_if_unavailable` says: {}", known::with_cause(&err)));
+                return Ok(None);
+            }
+            // What the machine's own package manager has fetched is as good, once it is verified.
+            Err(err) if options.offline && err.kind() == ErrorKind::Unavailable && !matches!(spec, Spec::Deb(_)) => {
+                match known::repositories(std::slice::from_ref(spec), world).pop() {
+                    Some(repository) => repository,
+                    None => return Err(err.into()),
+                }
+            }
+            outcome => outcome?,
+        };
         match &repository.signer {
             Some(signer) => world.detail(&format!("`{spec}` was signed by {} of {}", signer.fingerprint, signer.file)),
             None => world.detail(&format!("`{spec}` was taken without a signature")),
         }
-        Ok(repository)
+        Ok(Some(repository))
     };
-    in_parallel(specs, open, |_, _| {})
+    Ok(in_parallel(specs, open, |_, _| {})?.into_iter().flatten().collect())
 }
 
 /// Where the bytes of a package were found.
@@ -579,18 +594,24 @@ fn cached(package: &Package, world: &World<'_>) -> Option<Blob> {
     if let Some(stored) = world.store.get(&package.sha256).filter(|stored| stored.size_bytes == package.size_bytes) {
         return Some(Blob::file(stored, Origin::Cache));
     }
-    let archived = archived(package, world);
-    match store::open_verified(&archived, &package.sha256, Some(package.size_bytes)) {
-        Ok(stored) => return Some(Blob::file(stored, Origin::HostCache(archived))),
-        Err(Unusable::Differs) => world.detail(&format!("`{}` is not the file that the index lists", archived.display())),
-        Err(Unusable::Absent | Unusable::NotAFile) => {}
+    for archived in archived(package, world) {
+        match store::open_verified(&archived, &package.sha256, Some(package.size_bytes)) {
+            Ok(stored) => return Some(Blob::file(stored, Origin::HostCache(archived))),
+            Err(Unusable::Differs) => world.detail(&format!("`{}` is not the file that the index lists", archived.display())),
+            Err(Unusable::Absent | Unusable::NotAFile) => {}
+        }
     }
     None
 }
 
-/// Returns where the machine's package manager keeps a package that it downloaded.
-fn archived(package: &Package, world: &World<'_>) -> PathBuf {
-    pacman::archived(&world.root, package).unwrap_or_else(|| apt::archived(&world.root, package))
+/// Returns where the machine's package manager may keep a package that it downloaded.
+fn archived(package: &Package, world: &World<'_>) -> Vec<PathBuf> {
+    if let Some(path) = pacman::archived(&world.root, package) {
+        return vec![path];
+    }
+    let mut paths = dnf::archived(&world.root, &package.location, &package.arch);
+    paths.push(apt::archived(&world.root, package));
+    paths
 }
 
 /// Remembers what a signed index says of a package of a distribution's archive.
@@ -609,9 +630,9 @@ pub fn locate(package: &Package, world: &World<'_>) -> Option<PathBuf> {
         Location::Url(_) => None,
         Location::Installed => return locate(&world.store.listed(&world.distro, package)?, world),
     };
-    let archived = archived(package, world);
+    let archived = archived(package, world).into_iter().find(|path| right(path));
     let cached = world.store.locate(&package.sha256, package.size_bytes);
-    local.filter(|path| right(path)).or(cached).or_else(|| right(&archived).then_some(archived))
+    local.filter(|path| right(path)).or(cached).or(archived)
 }
 
 /// Returns where a package would come from, in a word: `cache`, `installed`, `local` or `mirror`. Nothing is verified.

@@ -70,6 +70,26 @@ pub struct Repository {
     pub indexes: Vec<Index>,
 }
 
+/// What a machine's files say of the packages of a repository, where the family has such.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Where a package is in several repositories, those of the lowest priority alone count.
+    pub priority: i32,
+    /// Of the same package in several repositories of one priority that of the lowest cost is taken.
+    pub cost: i32,
+    /// Globs of packages that do not count.
+    pub excluded: Vec<String>,
+    /// Globs of packages that alone count; all if there is none.
+    pub included: Vec<String>,
+}
+
+impl Default for Policy {
+    /// As dnf and zypper have it.
+    fn default() -> Self {
+        Self { priority: 99, cost: 1000, excluded: Vec::new(), included: Vec::new() }
+    }
+}
+
 /// A verified index of packages.
 #[derive(Clone)]
 pub struct Index {
@@ -81,13 +101,15 @@ pub struct Index {
     pub bytes: Vec<u8>,
     /// Its digest: whatever is computed from it can be kept under this.
     pub sha256: Sha256,
+    /// Which of its packages count, and before whose.
+    pub policy: Policy,
 }
 
 impl Index {
     /// Makes an index of bytes whose digest is not known yet.
     pub fn new(label: impl Into<String>, base: Location, bytes: Vec<u8>) -> Self {
         let sha256 = Sha256::of(&bytes);
-        Self { label: label.into(), base, bytes, sha256 }
+        Self { label: label.into(), base, bytes, sha256, policy: Policy::default() }
     }
 }
 
@@ -184,6 +206,11 @@ impl Spec {
             Spec::Apk(_) => false,
             Spec::Alpm(spec) => spec.trusted,
         }
+    }
+
+    /// Tells whether one can do without it (`skip_if_unavailable`).
+    pub fn is_optional(&self) -> bool {
+        matches!(self, Spec::Rpm(spec) if spec.is_optional)
     }
 
     /// Sets the keys that may sign it.

@@ -20,6 +20,7 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["curl"], "fetches packages for tests"),
     (&["debian-archive-keyring"], "the keys of Debian's archive"),
     (&["dmsetup"], "a disk that lies"),
+    (&["dnf"], "the reader of repository files and the resolver to compare with"),
     (&["dosfstools"], "file systems of firmware, and power cuts on them"),
     (&["dpkg-dev"], "packages made for tests"),
     (&["e2fsprogs"], "an ext4 root"),
@@ -44,6 +45,7 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["ovmf"], "boots with UEFI"),
     (&["python3"], "apk's packages as tarfile reads them"),
     (&["pacman-package-manager"], "the resolver and the version order to compare with"),
+    (&["python3-rpm"], "librpm, for a database that Debian's rpm does not read"),
     (&["python3-pefile"], "the PE reader to compare with"),
     (&["qemu-system-arm"], "boots an arm64 image"),
     (&["qemu-system-x86"], "boots an image"),
@@ -59,6 +61,7 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["xfsprogs"], "power cuts on xfs"),
     (&["xz-utils"], "the decompressor to compare with"),
     (&["zstd"], "the decompressor to compare with"),
+    (&["zypper"], "the other reader of repository files to compare with"),
 ];
 
 /// Installs what is missing, and says what that is.

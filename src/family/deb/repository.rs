@@ -15,7 +15,7 @@ use crate::base::limit;
 use crate::base::trust::{Seen, Signer};
 use crate::family::address::Base;
 use crate::family::door::Door;
-use crate::family::repo::{self, Index, Options};
+use crate::family::repo::{self, Index, Options, Policy};
 use crate::format::compress::{Format, decode};
 use crate::package::Location;
 
@@ -154,7 +154,13 @@ impl Opener<'_> {
             for arch in self.architectures(trusted.as_ref()) {
                 let name = format!("{component}/binary-{arch}/Packages");
                 if let Some((bytes, sha256)) = self.index(&dir, &name, trusted.as_ref())? {
-                    indexes.push(Index { label: label.clone(), base: self.root(&[], &bytes), bytes, sha256 });
+                    indexes.push(Index {
+                        label: label.clone(),
+                        base: self.root(&[], &bytes),
+                        bytes,
+                        sha256,
+                        policy: Policy::default(),
+                    });
                     found += 1;
                 }
             }
@@ -185,7 +191,8 @@ impl Opener<'_> {
         let trusted = self.release(path, None)?;
         match self.index(path, "Packages", trusted.as_ref())? {
             Some((bytes, sha256)) => {
-                let index = Index { label: self.repo(), base: self.root(&[path], &bytes), bytes, sha256 };
+                let index =
+                    Index { label: self.repo(), base: self.root(&[path], &bytes), bytes, sha256, policy: Policy::default() };
                 Ok((trusted, vec![index]))
             }
             None => Err(Error::NotFound(self.repo())),
@@ -196,7 +203,13 @@ impl Opener<'_> {
     fn single(&self, path: &str) -> Result<(Option<Trusted>, Vec<Index>), Error> {
         let (dir, file) = path.rsplit_once('/').unwrap_or(("", path));
         let parent = dir.rsplit_once('/').map_or("", |(parent, _)| parent);
-        let made = |bytes: Vec<u8>, sha256| Index { label: self.repo(), base: self.root(&[dir, parent], &bytes), bytes, sha256 };
+        let made = |bytes: Vec<u8>, sha256| Index {
+            label: self.repo(),
+            base: self.root(&[dir, parent], &bytes),
+            bytes,
+            sha256,
+            policy: Policy::default(),
+        };
         if !self.options.verify {
             let from = self.spec.base.join(path)?;
             let packed = self.fetch(&from, limit::INDEX_BYTES_MAX)?.ok_or_else(|| Error::NotFound(self.repo()))?;
