@@ -606,8 +606,8 @@ fn cached(package: &Package, world: &World<'_>) -> Option<Blob> {
 
 /// Returns where the machine's package manager may keep a package that it downloaded.
 fn archived(package: &Package, world: &World<'_>) -> Vec<PathBuf> {
-    if let Some(path) = pacman::archived(&world.root, package) {
-        return vec![path];
+    if let Some(name) = pacman::file_name(package) {
+        return sources::pacman_dirs(&world.root).packages.into_iter().map(|dir| dir.join(&name)).collect();
     }
     let mut paths = dnf::archived(&world.root, &package.location, &package.arch);
     paths.push(apt::archived(&world.root, package));

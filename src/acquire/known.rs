@@ -6,17 +6,18 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::World;
+use super::{World, sources};
 use crate::base::date;
 use crate::base::digest::Sha256;
 use crate::base::error::Diagnostic;
 use crate::base::fs;
 use crate::base::limit;
 use crate::base::trust::{RsaSignature, Seen, SignedBy, Signer};
+use crate::family::address::Base;
 use crate::family::door::{Door, DoorError};
 use crate::family::repo::{Options, Repository, Spec};
 use crate::format::compress::{Format, decode};
-use crate::host::{apt, dnf};
+use crate::host::{apk, apt, dnf};
 use crate::package::Location;
 
 /// Opens what is known of repositories: of each the newer of what we have and what the machine's package manager has. What cannot be used is told as a detail.
@@ -61,13 +62,17 @@ enum Lists {
     Apt,
     /// A directory for each repository.
     Dnf(PathBuf),
+    /// A directory of databases, under their own names.
+    Pacman(PathBuf),
+    /// An index.
+    Apk(PathBuf),
 }
 
 impl fmt::Display for Lists {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Lists::Apt => f.write_str("apt's lists"),
-            Lists::Dnf(dir) => write!(f, "`{}`", dir.display()),
+            Lists::Dnf(path) | Lists::Pacman(path) | Lists::Apk(path) => write!(f, "`{}`", path.display()),
         }
     }
 }
@@ -77,10 +82,14 @@ fn lists(spec: &Spec, world: &World<'_>) -> Vec<Lists> {
     match spec {
         Spec::Deb(_) => vec![Lists::Apt],
         Spec::Rpm(spec) => {
-            let dirs = spec.id.iter().flat_map(|id| dnf::metadata_dirs(&world.root, id, &spec.key()));
+            let dirs = spec.id.iter().flat_map(|id| dnf::metadata_dirs(&world.root, id, &spec.written));
             dirs.filter(|dir| dir.is_dir()).map(Lists::Dnf).collect()
         }
-        Spec::Apk(_) | Spec::Alpm(_) => Vec::new(),
+        Spec::Alpm(_) => vec![Lists::Pacman(sources::pacman_dirs(&world.root).databases)],
+        Spec::Apk(spec) => match &spec.base {
+            Base::Url(url) => apk::index(&world.root, url).map(Lists::Apk).into_iter().collect(),
+            Base::Dir(_) => Vec::new(),
+        },
     }
 }
 
@@ -102,6 +111,8 @@ impl Known<'_, '_> {
                 None if url.contains("metalink") => dir.join("metalink.xml"),
                 None => dir.join("mirrorlist"),
             }),
+            Lists::Pacman(dir) => url.rsplit('/').next().map(|name| dir.join(name)),
+            Lists::Apk(path) => url.ends_with("/APKINDEX.tar.gz").then(|| path.clone()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The repositories that a machine itself names, for the release and architecture that are wanted.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Error;
 use crate::base::trust::{KeyRef, SignedBy};
@@ -50,6 +50,28 @@ fn of_pacman(root: &Path, target: &Target<'_>) -> Result<Option<HostSources>, Er
     let config = config::parse(pacman::CONFIG, &text, &|pattern| pacman::included(root, pattern));
     let (specs, skipped) = config.specs(target.arch);
     Ok(Some(HostSources { specs: specs.into_iter().map(Spec::Alpm).collect(), skipped }))
+}
+
+/// Where a machine's pacman keeps what it has fetched.
+pub(super) struct PacmanDirs {
+    /// The databases of repositories.
+    pub databases: PathBuf,
+    /// Package files, in the order in which they are looked for.
+    pub packages: Vec<PathBuf>,
+}
+
+/// Returns where a machine's pacman keeps what it has fetched: by `DBPath` and `CacheDir`, or where it does without them.
+pub(super) fn pacman_dirs(root: &Path) -> PacmanDirs {
+    // A configuration that cannot be read is told where repositories are asked for.
+    let text = pacman::config(root).ok().flatten().unwrap_or_default();
+    let config = config::parse(pacman::CONFIG, &text, &|pattern| pacman::included(root, pattern));
+    let below = |path: &str| root.join(path.trim_start_matches('/'));
+    let databases = below(config.db_path.as_deref().unwrap_or("/var/lib/pacman")).join("sync");
+    let mut packages: Vec<PathBuf> = config.cache_dirs.iter().map(|dir| below(dir)).collect();
+    if packages.is_empty() {
+        packages.push(below("/var/cache/pacman/pkg"));
+    }
+    PacmanDirs { databases, packages }
 }
 
 /// What dnf reads, or zypper where that is the distribution's own.

@@ -114,10 +114,10 @@ fn read_all(root: &Path, paths: Vec<PathBuf>) -> Result<Texts, FileError> {
     Ok(files)
 }
 
-/// Returns the directories in which dnf and zypper keep the metadata of a repository, by its name and what identifies it: its list of
-/// mirrors, or else its first address.
-pub fn metadata_dirs(root: &Path, id: &str, key: &str) -> Vec<PathBuf> {
-    let digest = Sha256::of(key.as_bytes()).to_string();
+/// Returns the directories in which dnf and zypper keep the metadata of a repository, by its name and the address of its list
+/// of mirrors, or else its first own, as it is written.
+pub fn metadata_dirs(root: &Path, id: &str, written: &str) -> Vec<PathBuf> {
+    let digest = Sha256::of(written.as_bytes()).to_string();
     let of_dnf = CACHES.iter().map(|cache| root.join(cache).join(format!("{id}-{}", &digest[..16])));
     // zypper's names of repositories may hold anything.
     of_dnf.chain([root.join(ZYPP_METADATA).join(id.replace('/', "_"))]).collect()

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "what was compared is told")]
 
+mod fetched;
 mod rpm;
 mod rpmdb;
 #[path = "../it/server.rs"]

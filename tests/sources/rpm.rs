@@ -433,7 +433,8 @@ fn what_dnf_has_fetched_serves_without_a_network() {
         let machine = Machine { offline: true, ..Machine::new() };
         let root = machine.root();
         let (address, option) = match list {
-            "baseurl" => (server.url("/good"), "baseurl"),
+            // The name of the cache is a digest of the address as it is written.
+            "baseurl" => (server.url("/good/"), "baseurl"),
             other => (server.url(&format!("/{other}")), other),
         };
         let key = dir.join("RPM-GPG-KEY-fixture");

@@ -363,6 +363,7 @@ impl Config {
             id: Some(repo.id.clone()),
             bases,
             list,
+            written: repo.metalink.as_ref().or(repo.mirror_list.as_ref()).or(repo.urls.first()).cloned().unwrap_or_default(),
             policy,
             signatures: repo.signatures,
             is_optional: repo.is_optional,

@@ -65,6 +65,8 @@ pub struct RepoSpec {
     pub bases: Vec<Base>,
     /// Where more of them are listed.
     pub list: Option<MirrorList>,
+    /// Its list of mirrors, else its first address, as it was written: dnf names its caches by a digest of this.
+    pub written: String,
     /// Which of its packages count, and before whose.
     pub policy: Policy,
     /// What must be signed in it.
@@ -78,7 +80,7 @@ pub struct RepoSpec {
 }
 
 impl RepoSpec {
-    /// Returns what identifies the repository from run to run, and in the caches of dnf: its list of mirrors, else its first address.
+    /// Returns what identifies the repository from run to run: its list of mirrors, else its first address.
     pub fn key(&self) -> String {
         match (&self.list, self.bases.first()) {
             (Some(list), _) => list.to_string(),
@@ -129,11 +131,13 @@ pub fn mirror(base: &Base, paths: &[String], release: &str, arch: &str, source: 
 
 fn of_distribution(base: Base, source: Source) -> RepoSpec {
     let list = MirrorList::of(&base);
+    let written = base.to_string();
     let bases = if list.is_some() { Vec::new() } else { vec![base] };
     RepoSpec {
         id: None,
         bases,
         list,
+        written,
         policy: Policy::default(),
         signatures: Signatures::default(),
         is_optional: false,
