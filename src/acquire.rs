@@ -36,6 +36,7 @@
 
 mod known;
 mod machine;
+mod prove;
 mod sources;
 
 use std::path::{Path, PathBuf};
@@ -46,6 +47,7 @@ use std::time::SystemTime;
 
 pub use known::repositories as known_repositories;
 pub use machine::{Listing, Machine};
+pub use prove::SealError;
 pub use sources::{HostSources, host_sources};
 
 use crate::base::date::Seconds;
@@ -54,16 +56,16 @@ use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::fs::{self, FileError};
 use crate::base::limit;
 use crate::base::trust::{KeyRef, RsaSignature, Seen, SignedBy, Signer, hide_password};
-use crate::family::InstalledFiles;
 use crate::family::alpm::trust;
 use crate::family::deb::installed::Unfit;
 use crate::family::door::{Door, DoorError};
 use crate::family::repo::{self, Options, Repository, Spec};
-use crate::host::{apt, dnf, pacman};
+use crate::family::{InstalledFiles, ReadError};
+use crate::host::{apk, apt, dnf, pacman};
 use crate::package::{Location, Package};
 use crate::report::{Event, Reporter, Stage};
 use crate::store::fetch::{FetchError, Fetcher};
-use crate::store::keyring::{Keyring, KeyringError, SignatureError};
+use crate::store::keyring::{Keyring, KeyringError};
 use crate::store::rsa::{RsaError, verify as judge_rsa};
 use crate::store::{self, Store, Stored, Unusable, VerifiedReader};
 use crate::tree::TreePath;
@@ -99,13 +101,35 @@ pub enum Error {
         /// The digest listed.
         wanted: Sha256,
     },
-    /// A proof that this program cannot check when it fetches.
-    #[error("`{package}` is proved by `{proof}` and by no SHA-256: such a package can be planned, and not be fetched")]
-    Proof {
+    /// The file is not the one that the index lists by something else than a SHA-256 digest.
+    #[error("the file of `{package}` is not the one that the index lists")]
+    Unproved {
+        /// Name and version.
+        package: String,
+        /// Where the file came from.
+        place: String,
+        /// How it differs.
+        #[source]
+        source: ReadError,
+    },
+    /// Its index tells the file from others by MD5 alone.
+    #[error("all that the index says of the file of `{package}` is `{proof}`, and anybody can make another file of that digest")]
+    Weak {
         /// Name and version.
         package: String,
         /// What the index says.
         proof: String,
+    },
+    /// The signature that the package must have itself is missing or does not count.
+    #[error("the package `{package}` cannot be trusted")]
+    Seal {
+        /// Name and version.
+        package: String,
+        /// Where the file came from.
+        place: String,
+        /// Why.
+        #[source]
+        source: Box<SealError>,
     },
     /// The file of a local repository is not there, or no file.
     #[error("the file of `{package}` is not there")]
@@ -157,8 +181,9 @@ impl Diagnostic for Error {
             Error::Repository(err) => err.kind(),
             Error::Sources(_) => ErrorKind::Host,
             Error::Package { source, .. } => source.kind(),
-            Error::Differs { .. } => ErrorKind::Untrusted,
-            Error::Absent { .. } | Error::Proof { .. } => ErrorKind::Unavailable,
+            Error::Differs { .. } | Error::Unproved { .. } | Error::Weak { .. } => ErrorKind::Untrusted,
+            Error::Seal { source, .. } => source.kind(),
+            Error::Absent { .. } => ErrorKind::Unavailable,
         }
     }
 
@@ -170,8 +195,9 @@ impl Diagnostic for Error {
                 Unfit::Database(err) => err.place(),
                 _ => None,
             },
+            Error::Unproved { place, .. } | Error::Seal { place, .. } => Some(place.clone()),
             Error::Sources(_)
-            | Error::Proof { .. }
+            | Error::Weak { .. }
             | Error::Package { .. }
             | Error::Transaction { .. }
             | Error::Altered { .. } => None,
@@ -186,7 +212,12 @@ impl Diagnostic for Error {
             }
             Error::Package { source, .. } => source.hints(),
             Error::Differs { .. } | Error::Absent { .. } => vec!["make the index of the repository anew".to_owned()],
-            Error::Proof { .. } => Vec::new(),
+            Error::Unproved { place, .. } if place.contains("://") => {
+                vec!["try again later, or another mirror with `--mirror URL`".to_owned()]
+            }
+            Error::Unproved { .. } => vec!["make the index of the repository anew".to_owned()],
+            Error::Weak { .. } => vec!["take it from another repository; `--no-verify` takes it as it is".to_owned()],
+            Error::Seal { source, .. } => source.hints(),
             Error::Sources(_) => vec!["name a mirror with `--mirror URL`".to_owned()],
             Error::Transaction { .. } => vec![
                 "build again when it is over; `dpkg --configure -a` finishes one that was interrupted".to_owned(),
@@ -217,6 +248,9 @@ pub struct World<'a> {
     /// The machine's own packages, where they count.
     pub machine: Option<&'a Machine>,
     default_keys: OnceLock<Keyring>,
+    shipped_keys: OnceLock<Keyring>,
+    /// The keys that may sign packages, as they were read.
+    keyrings: Mutex<Vec<(SignedBy, Arc<Keyring>)>>,
 }
 
 impl<'a> World<'a> {
@@ -239,6 +273,8 @@ impl<'a> World<'a> {
             verify: true,
             machine: None,
             default_keys: OnceLock::new(),
+            shipped_keys: OnceLock::new(),
+            keyrings: Mutex::default(),
         }
     }
 
@@ -270,6 +306,11 @@ impl<'a> World<'a> {
         })
     }
 
+    /// The keys that we carry.
+    fn shipped_keys(&self) -> &Keyring {
+        self.shipped_keys.get_or_init(Keyring::shipped)
+    }
+
     /// The keys that may sign a repository, and only those.
     fn keyring(&self, signed_by: &SignedBy) -> Result<Keyring, KeyringError> {
         let mut keyring = Keyring::new();
@@ -284,7 +325,8 @@ impl<'a> World<'a> {
                     outcome => outcome?,
                 },
                 KeyRef::Fingerprint(fingerprint) => keyring.append(&self.default_keys().only(fingerprint)?),
-                KeyRef::Endorsed(dir) => keyring.append(&self.endorsed(dir)?),
+                KeyRef::Endorsed(dir) => keyring.append(&self.endorsed(dir, false)?),
+                KeyRef::Every(dir) => keyring.append(&self.endorsed(dir, true)?),
                 KeyRef::Block(text) => keyring.add(text.as_bytes(), "the key in the sources file")?,
             }
         }
@@ -306,8 +348,9 @@ impl<'a> World<'a> {
 }
 
 impl World<'_> {
-    /// The keys that pacman-key would trust of the keyrings in a directory; none if there is no such directory.
-    fn endorsed(&self, dir: &Path) -> Result<Keyring, KeyringError> {
+    /// The keys that pacman-key would trust of the keyrings in a directory, or `every` one that is not revoked; none if there is no such
+    /// directory.
+    fn endorsed(&self, dir: &Path, every: bool) -> Result<Keyring, KeyringError> {
         let mut all = Keyring::new();
         let here = self.root.join(dir.strip_prefix("/").unwrap_or(dir));
         for path in fs::list(&here)?.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "gpg")) {
@@ -319,7 +362,10 @@ impl World<'_> {
             keyring.add_file(&self.root, &dir.join(path.file_name().unwrap_or_default()))?;
             let main = trust::trusted(&String::from_utf8_lossy(&main));
             let revoked = trust::revoked(&String::from_utf8_lossy(&revoked));
-            all.append(&keyring.endorsed(&main, &revoked, self.now));
+            all.append(&match every {
+                true => keyring.without(&revoked),
+                false => keyring.endorsed(&main, &revoked, self.now),
+            });
         }
         Ok(all)
     }
@@ -358,14 +404,7 @@ impl Door for World<'_> {
     }
 
     fn verify(&self, signed_by: &SignedBy, data: &[u8], signature: &[u8]) -> Result<Signer, DoorError> {
-        let mut keyring = self.keyring(signed_by).map_err(DoorError::new)?;
-        match keyring.verify(data, signature, self.now) {
-            Err(SignatureError::UnknownKey { .. } | SignatureError::Expired { .. }) if signed_by.shipped => {
-                keyring.append(&Keyring::shipped());
-                keyring.verify(data, signature, self.now).map_err(DoorError::new)
-            }
-            verdict => verdict.map_err(DoorError::new),
-        }
+        prove::judged(signed_by, &mut |keyring| keyring.verify(data, signature, self.now), self)
     }
 
     fn verify_rsa(&self, signed_by: &SignedBy, data: &[u8], signature: &RsaSignature) -> Result<Signer, DoorError> {
@@ -466,7 +505,8 @@ pub struct Blob {
     pub size_bytes: u64,
     /// Where it was found.
     pub origin: Origin,
-    /// What a signed index says of the package, where an installed one was asked for and its file was found elsewhere.
+    /// What the package is known as from now on, where that is other than what was asked for: what a signed index says of an installed one
+    /// whose file was found elsewhere, or the digest of a file that was proved otherwise.
     pub listed: Option<Box<Package>>,
     bytes: Bytes,
 }
@@ -496,6 +536,13 @@ impl Blob {
         match &self.bytes {
             Bytes::File(_) => None,
             Bytes::Installed(files) => Some(files),
+        }
+    }
+
+    fn stored(&self) -> Option<&Stored> {
+        match &self.bytes {
+            Bytes::File(stored) => Some(stored),
+            Bytes::Installed(_) => None,
         }
     }
 
@@ -551,12 +598,19 @@ pub fn acquire_wanted(wanted: &[Wanted<'_>], world: &World<'_>) -> Result<Vec<Bl
     Ok(blobs)
 }
 
-/// Gets a package file that an index lists.
+/// Gets a package file that an index lists, and proves it: by what the index says, and by the signature that it must have itself.
 fn get(package: &Package, world: &World<'_>) -> Result<Blob, Error> {
+    let blob = match &package.proof {
+        Some(proof) => prove::get(package, proof, world)?,
+        None => get_exact(package, world)?,
+    };
+    prove::check_seal(package, &blob, world)?;
+    Ok(blob)
+}
+
+/// Gets a package file whose SHA-256 digest an index lists.
+fn get_exact(package: &Package, world: &World<'_>) -> Result<Blob, Error> {
     let failed = |source| Error::Package { package: package.to_string(), source };
-    if let Some(proof) = &package.proof {
-        return Err(Error::Proof { package: package.to_string(), proof: proof.clone() });
-    }
     if let Some(blob) = cached(package, world) {
         remember(package, world);
         return Ok(blob);
@@ -589,12 +643,12 @@ fn get(package: &Package, world: &World<'_>) -> Result<Blob, Error> {
     }
 }
 
-/// Looks for a package file in our cache and in apt's.
+/// Looks for a package file in our cache and in that of the machine's package manager.
 fn cached(package: &Package, world: &World<'_>) -> Option<Blob> {
     if let Some(stored) = world.store.get(&package.sha256).filter(|stored| stored.size_bytes == package.size_bytes) {
         return Some(Blob::file(stored, Origin::Cache));
     }
-    for archived in archived(package, world) {
+    for archived in archives(package, world) {
         match store::open_verified(&archived, &package.sha256, Some(package.size_bytes)) {
             Ok(stored) => return Some(Blob::file(stored, Origin::HostCache(archived))),
             Err(Unusable::Differs) => world.detail(&format!("`{}` is not the file that the index lists", archived.display())),
@@ -605,7 +659,10 @@ fn cached(package: &Package, world: &World<'_>) -> Option<Blob> {
 }
 
 /// Returns where the machine's package manager may keep a package that it downloaded.
-fn archived(package: &Package, world: &World<'_>) -> Vec<PathBuf> {
+fn archives(package: &Package, world: &World<'_>) -> Vec<PathBuf> {
+    if let Some(proof) = package.proof.as_deref().filter(|proof| proof.starts_with('Q')) {
+        return apk::archived(&world.root, package, proof);
+    }
     if let Some(name) = pacman::file_name(package) {
         return sources::pacman_dirs(&world.root).packages.into_iter().map(|dir| dir.join(&name)).collect();
     }
@@ -616,7 +673,8 @@ fn archived(package: &Package, world: &World<'_>) -> Vec<PathBuf> {
 
 /// Remembers what a signed index says of a package of a distribution's archive.
 fn remember(package: &Package, world: &World<'_>) {
-    if world.verify && matches!(package.location, Location::Url(_)) {
+    // What its own signature vouches for is not known from a signed index.
+    if world.verify && package.seal.is_none() && matches!(package.location, Location::Url(_)) {
         // A cache that cannot be written was told already; without it an index is read again.
         let _ = world.store.remember_listed(&world.distro, package);
     }
@@ -630,9 +688,11 @@ pub fn locate(package: &Package, world: &World<'_>) -> Option<PathBuf> {
         Location::Url(_) => None,
         Location::Installed => return locate(&world.store.listed(&world.distro, package)?, world),
     };
-    let archived = archived(package, world).into_iter().find(|path| right(path));
-    let cached = world.store.locate(&package.sha256, package.size_bytes);
-    local.filter(|path| right(path)).or(cached).or(archived)
+    let cached = match &package.proof {
+        Some(proof) => world.store.locate_proved(proof, package.size_bytes),
+        None => world.store.locate(&package.sha256, package.size_bytes),
+    };
+    local.filter(|path| right(path)).or(cached).or_else(|| archives(package, world).into_iter().find(|path| right(path)))
 }
 
 /// Returns where a package would come from, in a word: `cache`, `installed`, `local` or `mirror`. Nothing is verified.

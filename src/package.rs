@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Sha256;
+use crate::base::trust::Seal;
 
 pub use term::{Solvables, Term, Terms, Word};
 
@@ -27,9 +28,13 @@ pub struct Package {
     pub location: Location,
     /// Digest of its file, from signed metadata. Where they have another proof this only names the package.
     pub sha256: Sha256,
-    /// What proves its file where that is no SHA-256, in the metadata's own words (apk: `Q1…`, of the control segment).
+    /// What proves its file where that is no SHA-256, in the metadata's own words (apk: `Q1…`, of the control segment) or as
+    /// [`crate::base::checksum::Checksum`] writes it (`sha512:…`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,
+    /// The signature of its own that its file must have, where the index is not signed or more than that is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Box<Seal>>,
     /// Size of its file in bytes.
     pub size_bytes: u64,
     /// Size when installed in bytes, as its maintainer claims.

@@ -372,7 +372,7 @@ impl<'a> Merge<'a> {
     fn new(layout: &'a Layout) -> Self {
         let mut tree = Tree::new();
         for (link, target) in layout.links() {
-            let target = String::from_utf8_lossy(target.as_bytes()).into_owned();
+            let target = String::from_utf8_lossy(&link.link_text(target)).into_owned();
             tree.put(link, Entry::symlink(&target, Origin::Made("layout"))).expect("invariant: an empty tree takes links");
         }
         Self { layout, tree, dirs: BTreeMap::new(), dropped: Vec::new(), notes: Vec::new() }

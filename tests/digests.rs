@@ -74,6 +74,7 @@ fn package(name: &str, file: &[u8]) -> Package {
         sha256: Sha256::of(file),
         size_bytes: file.len() as u64,
         proof: None,
+        seal: None,
         installed_bytes: 0,
         source: name.to_owned(),
         rank: 30,

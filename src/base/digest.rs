@@ -136,6 +136,60 @@ pub fn sha512(bytes: &[u8]) -> [u8; 64] {
     sha2::Sha512::digest(bytes).into()
 }
 
+/// Collects a digest of one of SHA-2's sizes piece by piece, where the metadata say which.
+#[derive(Clone)]
+pub struct Wide(WideState);
+
+#[derive(Clone)]
+enum WideState {
+    Sha224(sha2::Sha224),
+    Sha256(sha2::Sha256),
+    Sha384(sha2::Sha384),
+    Sha512(sha2::Sha512),
+}
+
+impl Wide {
+    /// Returns a hasher of 224 bits.
+    pub fn sha224() -> Self {
+        Self(WideState::Sha224(sha2::Sha224::default()))
+    }
+
+    /// Returns a hasher of 256 bits.
+    pub fn sha256() -> Self {
+        Self(WideState::Sha256(sha2::Sha256::default()))
+    }
+
+    /// Returns a hasher of 384 bits.
+    pub fn sha384() -> Self {
+        Self(WideState::Sha384(sha2::Sha384::default()))
+    }
+
+    /// Returns a hasher of 512 bits.
+    pub fn sha512() -> Self {
+        Self(WideState::Sha512(sha2::Sha512::default()))
+    }
+
+    /// Adds `bytes`.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            WideState::Sha224(hasher) => hasher.update(bytes),
+            WideState::Sha256(hasher) => hasher.update(bytes),
+            WideState::Sha384(hasher) => hasher.update(bytes),
+            WideState::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// Returns the digest of all that was added.
+    pub fn finish(self) -> Vec<u8> {
+        match self.0 {
+            WideState::Sha224(hasher) => hasher.finalize().to_vec(),
+            WideState::Sha256(hasher) => hasher.finalize().to_vec(),
+            WideState::Sha384(hasher) => hasher.finalize().to_vec(),
+            WideState::Sha512(hasher) => hasher.finalize().to_vec(),
+        }
+    }
+}
+
 /// Collects a SHA-1 digest piece by piece, for formats that have no better one (apk's of version 2).
 ///
 /// Data made to collide by one of the known attacks is recognised by the traces that these leave, and has no digest at all.
@@ -164,21 +218,63 @@ impl Sha1 {
 /// Returns the MD5 digest of `bytes` (RFC 1321). It tells an accident from none; it is no proof against somebody who makes collisions,
 /// so nothing that a stranger wrote is believed by it.
 pub fn md5(bytes: &[u8]) -> [u8; 16] {
-    let mut state = [0x6745_2301_u32, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
-    let (blocks, rest) = bytes.as_chunks::<64>();
-    blocks.iter().for_each(|block| md5_block(&mut state, block));
-    // A one, zeros, and the length in bits, in one more block or two.
-    let mut tail = [0_u8; 128];
-    tail[..rest.len()].copy_from_slice(rest);
-    tail[rest.len()] = 0x80;
-    let end = if rest.len() < 56 { 64 } else { 128 };
-    tail[end - 8..end].copy_from_slice(&(bytes.len() as u64).wrapping_mul(8).to_le_bytes());
-    tail[..end].as_chunks::<64>().0.iter().for_each(|block| md5_block(&mut state, block));
-    let mut digest = [0; 16];
-    for (place, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
-        *place = word.to_le_bytes();
+    let mut hasher = Md5::default();
+    hasher.update(bytes);
+    hasher.finish()
+}
+
+/// Collects an MD5 digest piece by piece.
+#[derive(Clone)]
+pub struct Md5 {
+    state: [u32; 4],
+    /// What is not yet a whole block.
+    rest: [u8; 64],
+    rest_bytes: usize,
+    total_bytes: u64,
+}
+
+impl Default for Md5 {
+    fn default() -> Self {
+        let state = [0x6745_2301_u32, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
+        Self { state, rest: [0; 64], rest_bytes: 0, total_bytes: 0 }
     }
-    digest
+}
+
+impl Md5 {
+    /// Adds `bytes`.
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        self.total_bytes = self.total_bytes.wrapping_add(bytes.len() as u64);
+        if self.rest_bytes > 0 {
+            let (missing, others) = bytes.split_at(bytes.len().min(64 - self.rest_bytes));
+            self.rest[self.rest_bytes..self.rest_bytes + missing.len()].copy_from_slice(missing);
+            self.rest_bytes += missing.len();
+            bytes = others;
+            if self.rest_bytes < 64 {
+                return;
+            }
+            md5_block(&mut self.state, &self.rest);
+        }
+        let (blocks, rest) = bytes.as_chunks::<64>();
+        blocks.iter().for_each(|block| md5_block(&mut self.state, block));
+        self.rest[..rest.len()].copy_from_slice(rest);
+        self.rest_bytes = rest.len();
+    }
+
+    /// Returns the digest.
+    pub fn finish(mut self) -> [u8; 16] {
+        // A one, zeros, and the length in bits, in one more block or two.
+        let mut tail = [0_u8; 128];
+        tail[..self.rest_bytes].copy_from_slice(&self.rest[..self.rest_bytes]);
+        tail[self.rest_bytes] = 0x80;
+        let end = if self.rest_bytes < 56 { 64 } else { 128 };
+        tail[end - 8..end].copy_from_slice(&self.total_bytes.wrapping_mul(8).to_le_bytes());
+        tail[..end].as_chunks::<64>().0.iter().for_each(|block| md5_block(&mut self.state, block));
+        let mut digest = [0; 16];
+        for (place, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(self.state) {
+            *place = word.to_le_bytes();
+        }
+        digest
+    }
 }
 
 /// How far each step of a round rotates, in turn.
@@ -314,6 +410,12 @@ mod tests {
         let hex = |bytes: &[u8]| md5(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         assert_eq!(hex(b""), "d41d8cd98f00b204e9800998ecf8427e");
         assert_eq!(hex(b"abc"), "900150983cd24fb0d6963f7d28e17f72");
+        let whole: Vec<u8> = (0..1000_u32).map(|i| (i * 7) as u8).collect();
+        for piece in [1, 3, 63, 64, 65, 130, 999] {
+            let mut hasher = Md5::default();
+            whole.chunks(piece).for_each(|chunk| hasher.update(chunk));
+            assert_eq!(hasher.finish(), md5(&whole), "in pieces of {piece}");
+        }
         for size in [1, 55, 56, 57, 63, 64, 65, 119, 120, 121, 1_000_003] {
             let bytes: Vec<u8> = (0..size).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
             let mut tool = std::process::Command::new("md5sum")

@@ -8,7 +8,8 @@ use super::date::Seconds;
 use super::digest::Sha256;
 
 /// A key that may sign a repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum KeyRef {
     /// All certificates of a file.
     File(PathBuf),
@@ -16,17 +17,50 @@ pub enum KeyRef {
     Fingerprint(String),
     /// The keyrings of a directory by the rules of pacman-key: of those that have a list of main keys, these and whom enough of them vouch for.
     Endorsed(PathBuf),
+    /// All certificates of the keyrings of such a directory but those that its lists call revoked.
+    Every(PathBuf),
     /// An armoured block that stood in the sources file itself.
     Block(String),
 }
 
 /// Which keys may sign a repository.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SignedBy {
     /// The keys named; none means those that the machine trusts for every repository.
     pub keys: Vec<KeyRef>,
     /// Whether the archive keys of the distribution that we carry may stand in where the machine's do not know the signer.
     pub shipped: bool,
+}
+
+/// How the packages of an index are signed themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seals {
+    /// The keys that may have made the signatures.
+    pub signed_by: SignedBy,
+    /// Whether a package without one is refused. If not, the index is signed and vouches for its packages; a signature that is there must
+    /// still be good.
+    pub required: bool,
+}
+
+/// Where a package's own signature is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SealPlace {
+    /// In the file's own header (RPM).
+    Header,
+    /// In a file beside it, of the same name with `.sig` behind (ALPM).
+    Beside,
+    /// In the index, in base64 (ALPM).
+    Index(String),
+}
+
+/// A package's own signature, which its file is held against besides what the index says of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal {
+    /// Who may have made it, and whether it must be there.
+    pub by: Seals,
+    /// Where it is.
+    pub place: SealPlace,
 }
 
 /// Who made a good signature.

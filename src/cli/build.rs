@@ -125,6 +125,8 @@ pub fn make(args: &Build, global: &Global, progress: &Progress) -> Result<Outcom
         recommends: args.target.recommends,
     };
     let mut chosen = packages::choose(&settled, &wanted, &args.sources, global, &world, progress)?;
+    let reduced = settled.without(&chosen.lacking)?;
+    let profile = reduced.as_ref().unwrap_or(profile);
     let keeps = pipeline::Keeps::new(profile, stop_after)?;
     let blobs = packages::fetch(&mut chosen, &keeps, &world, progress)?;
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Failure;
 use super::args::{Global, Sources, Target};
-use super::request::Settled;
+use super::request::{Lacking, Settled};
 use super::session;
 use crate::acquire::{self, Blob, Machine, Origin, Wanted, World};
 use crate::base::error::ErrorKind;
@@ -23,7 +23,7 @@ use crate::family::repo::{self, Index};
 use crate::manifest;
 use crate::package::{Catalog, Package};
 use crate::pipeline::{self, Keeps, Planning};
-use crate::plan::{Part, Plan, lock};
+use crate::plan::{self, Part, Plan, lock};
 use crate::report::{Event, Reporter, Stage};
 use crate::tree::TreePath;
 
@@ -33,6 +33,8 @@ pub struct Chosen {
     pub plan: Plan,
     /// The repositories that were read, for the manifest.
     pub described: Vec<manifest::Repository>,
+    /// Features that the profile has by default and that the repositories cannot serve.
+    pub lacking: Vec<Lacking>,
 }
 
 /// Returns the machine's own packages where they count: the image is for it, and nobody named a target or a source. Whoever names a
@@ -86,7 +88,8 @@ pub fn choose(
         let described = opened.iter().map(session::describe).collect();
         let components = session::components(&settled.profile);
         let catalog = repo::catalog(&session::target(&settled.profile, &components), session::indexes(opened))?;
-        return Ok(Chosen { plan: solve(wanted, sources, &*catalog, reporter)?, described });
+        let lacking = lacking(settled, &*catalog, reporter);
+        return Ok(Chosen { plan: solve(wanted, sources, &*catalog, reporter)?, described, lacking });
     };
     let once = Once { inner: reporter, has_begun: AtomicBool::new(false) };
     let attempt = |indexes: Vec<Index>| {
@@ -98,7 +101,7 @@ pub fn choose(
         reporter.event(&Event::Detail { stage: Stage::Plan, message: &message });
     };
     let mut error = match attempt(Vec::new()) {
-        Ok(plan) => return Ok(Chosen { plan, described: Vec::new() }),
+        Ok(plan) => return Ok(Chosen { plan, described: Vec::new(), lacking: Vec::new() }),
         Err(error) if error.kind() == ErrorKind::Config => return Err(error),
         Err(error) => error,
     };
@@ -107,7 +110,7 @@ pub fn choose(
     if !known.is_empty() {
         let described = known.iter().map(session::describe).collect();
         match attempt(session::indexes(known)) {
-            Ok(plan) => return Ok(Chosen { plan, described }),
+            Ok(plan) => return Ok(Chosen { plan, described, lacking: Vec::new() }),
             Err(other) => error = other,
         }
         tell(&error, "nor are the indexes on this machine");
@@ -117,7 +120,24 @@ pub fn choose(
     }
     let opened = session::repositories(settled, sources, global, world, reporter)?;
     let described = opened.iter().map(session::describe).collect();
-    Ok(Chosen { plan: attempt(session::indexes(opened))?, described })
+    Ok(Chosen { plan: attempt(session::indexes(opened))?, described, lacking: Vec::new() })
+}
+
+/// Returns the features that nobody asked for in particular and of whose optional packages the repositories have none.
+fn lacking(settled: &Settled, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Vec<Lacking> {
+    let features = settled.layers.optional_features(&settled.profile);
+    let absent = features.filter(|(_, packages)| packages.iter().all(|item| !plan::is_offered(item, catalog)));
+    let lacking: Vec<Lacking> = absent
+        .map(|(feature, packages)| {
+            let names: Vec<&str> = packages.iter().map(|item| item.text.trim_end_matches(['?', ' '])).collect();
+            Lacking { feature: feature.to_owned(), packages: names.join("`, `") }
+        })
+        .collect();
+    for Lacking { feature, packages } in &lacking {
+        let message = format!("the feature `{feature}`, which is on by default, stays away: no repository has `{packages}`");
+        reporter.event(&Event::Warning { stage: Stage::Plan, message: &message });
+    }
+    lacking
 }
 
 fn solve(wanted: &Planning<'_>, sources: &Sources, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Plan, Failure> {

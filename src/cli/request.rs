@@ -13,6 +13,15 @@ use crate::host::{self, apt, probe, traits};
 use crate::pipeline::Kernel;
 use crate::report::{Event, Reporter, Stage};
 
+/// A feature that a profile has by default, and what the repositories lack of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lacking {
+    /// The feature.
+    pub feature: String,
+    /// Its packages.
+    pub packages: String,
+}
+
 /// A merged profile and what came with it.
 pub struct Settled {
     /// The profile.
@@ -30,6 +39,20 @@ pub struct Settled {
 }
 
 impl Settled {
+    /// Returns the profile without the features whose packages no repository has, if there are such.
+    pub fn without(&self, lacking: &[Lacking]) -> Result<Option<Profile>, Failure> {
+        if lacking.is_empty() {
+            return Ok(None);
+        }
+        let mut layers = self.layers.clone();
+        let features: Vec<String> = lacking.iter().map(|lacking| lacking.feature.clone()).collect();
+        layers.layers.push(command_line_layer(&[], &features, &[], &[]));
+        let traits = self.facts.as_ref().map(traits::traits).unwrap_or_default();
+        let audience = Audience { kind: self.profile.kind, traits };
+        let profile = layers.resolve(&self.profile.release, &self.profile.arch, &audience)?;
+        Ok(Some(Profile { written: Some(self.profile.digest()), ..profile }))
+    }
+
     /// Returns the module patterns of an image for any machine; nothing if the image is one already.
     pub fn generic_modules(&self) -> Result<Option<Vec<Item>>, Failure> {
         if self.profile.kind != ImageKind::Host {
@@ -59,7 +82,9 @@ pub fn settle(target: &Target, kernel: &KernelArgs, global: &Global, reporter: &
     let mut layers = config::load(&name, Some(&global.config_root), &global.config)?;
     layers.layers.push(command_line_layer(&target.with, &target.without, &target.package, &kernel.module));
     let own = host.as_ref().filter(|host| host.id == name);
-    let own_release = layers.distro().map(|distro| default_release(distro, own)).unwrap_or_default();
+    // A derivative without a profile of its own is built with that of what it is like.
+    let like = host.as_ref().filter(|host| host.id == name || (target.distro.is_none() && host.id_like.contains(&name)));
+    let own_release = layers.distro().map(|distro| default_release(distro, like)).unwrap_or_default();
     let release = target.release.clone().unwrap_or_else(|| own_release.clone());
     let arch = target.arch.clone().unwrap_or_else(|| machine.clone());
     let generic = layers.resolve(&release, &arch, &Audience::default())?;
@@ -137,10 +162,15 @@ fn distro_of_host(host: Option<&OsRelease>) -> Result<String, Failure> {
 }
 
 /// The host's release when the host is of this distribution, else the stable one.
+///
+/// A rolling distribution has one release whatever its os-release tells (a day, or nothing).
 fn default_release(distro: &Distro, host: Option<&OsRelease>) -> String {
-    let own = host.and_then(|host| host.codename.clone().or_else(|| host.version_id.clone()));
-    let stable = || distro.releases.iter().find(|release| release.aliases.iter().any(|alias| alias.text == "stable"));
-    own.or_else(|| stable().map(|release| release.name.clone())).unwrap_or_default()
+    let words = host.into_iter().flat_map(|host| [&host.base_codename, &host.codename, &host.version_id].into_iter().flatten());
+    let own = words.clone().find(|word| distro.release(word).is_some()).or_else(|| {
+        // A release that is not known is named in the error, and not replaced by another one.
+        words.clone().next().filter(|_| distro.releases.len() > 1)
+    });
+    own.map(String::as_str).or_else(|| distro.default_release()).unwrap_or_default().to_owned()
 }
 
 /// Where the modules come from: what was typed, the running kernel's directory, or the profile's kernel package.
@@ -165,9 +195,7 @@ pub fn kernel(args: &KernelArgs, settled: &Settled, reporter: &dyn Reporter) -> 
         return Ok(Kernel::Directory { directory, version });
     }
     if let (Some(version), Some(item)) = (&args.kernel_version, &settled.profile.kernel_package) {
-        // The package of one version is named after it, as the metapackage's dependencies are.
-        let prefix = item.text.trim_end_matches(settled.profile.arch.as_str()).trim_end_matches('-');
-        return Ok(Kernel::Package(Item::from_command_line(format!("{prefix}-{version}"))));
+        return Ok(Kernel::Package(Item::from_command_line(kernel_of_version(&settled.profile, &item.text, version))));
     }
     if !args.generic && args.host_facts.is_none() {
         let message = format!("this host has no modules for its kernel `{version}`: the distribution's kernel package is taken");
@@ -178,6 +206,29 @@ pub fn kernel(args: &KernelArgs, settled: &Settled, reporter: &dyn Reporter) -> 
         None => {
             let what = "the profile names no kernel package".to_owned();
             Err(UsageError::Wrong { what, hint: "name one with `--kernel-package`, or a `--modules-dir`".to_owned() }.into())
+        }
+    }
+}
+
+/// Returns the package of one version of the kernel, as the family names it.
+fn kernel_of_version(profile: &Profile, package: &str, version: &str) -> String {
+    let first = package.split('|').next().unwrap_or_default().trim();
+    match profile.family.as_str() {
+        // `6.17.1-300.fc43.x86_64` is the version and release of the package, and its architecture.
+        "rpm" => format!("{first}={}", version.strip_suffix(&format!(".{}", profile.machine)).unwrap_or(version)),
+        // `6.17.1-arch1-1` is `6.17.1.arch1-1`, `6.12.5-0-lts` is `6.12.5-r0`.
+        "alpm" => match version.rsplit_once('-') {
+            Some((upstream, release)) => format!("{first}={}-{release}", upstream.replace('-', ".")),
+            None => format!("{first}={version}"),
+        },
+        "apk" => match version.split('-').collect::<Vec<_>>()[..] {
+            [upstream, release, _] => format!("{first}={upstream}-r{release}"),
+            _ => format!("{first}={version}"),
+        },
+        // The package of one version is named after it, as the metapackage's dependencies are.
+        _ => {
+            let prefix = first.trim_end_matches(profile.arch.as_str()).trim_end_matches('-');
+            format!("{prefix}-{version}")
         }
     }
 }
@@ -214,4 +265,24 @@ pub fn mode(text: &str) -> Result<u32, Failure> {
 /// Fails if `--strict` was given and there were warnings.
 pub fn check_strict(global: &args::Global, warnings: u32) -> Result<(), Failure> {
     if global.strict && warnings > 0 { Err(UsageError::Strict(warnings).into()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_names_the_package_of_a_kernels_version() {
+        for (family, arch, machine, package, version, expected) in [
+            ("deb", "amd64", "x86_64", "linux-image-amd64", "6.12.107+deb13-amd64", "linux-image-6.12.107+deb13-amd64"),
+            ("rpm", "x86_64", "x86_64", "kernel-core", "6.17.1-300.fc43.x86_64", "kernel-core=6.17.1-300.fc43"),
+            ("alpm", "x86_64", "x86_64", "linux", "6.17.1-arch1-1", "linux=6.17.1.arch1-1"),
+            ("apk", "x86_64", "x86_64", "linux-lts | linux-virt", "6.12.5-0-lts", "linux-lts=6.12.5-r0"),
+        ] {
+            let words = [family, arch, machine].map(str::to_owned);
+            let [family, arch, machine] = words;
+            let profile = Profile { family, arch, machine, ..Profile::default() };
+            assert_eq!(kernel_of_version(&profile, package, version), expected);
+        }
+    }
 }

@@ -65,6 +65,8 @@ pub struct Profile {
     pub sign_tool: Option<Item>,
     /// Firmware packages.
     pub firmware_packages: Vec<Item>,
+    /// Globs of the firmware packages' dependencies that hold firmware, too.
+    pub firmware_follow: Vec<Item>,
     /// Microcode packages.
     pub microcode_packages: Vec<Item>,
     /// Module patterns.
@@ -89,6 +91,8 @@ pub struct Profile {
     pub compress: Option<Item>,
     /// Whether an image with secrets may be where others can read it: `allow`; refused otherwise.
     pub exposed_secrets: Option<Item>,
+    /// The digest before features were taken out because their packages are not to be had: it is that of what somebody wrote.
+    pub written: Option<Sha256>,
     /// The files that were merged, in order.
     pub layers: Vec<String>,
     /// Things the user should know: a removal that removed nothing.
@@ -98,6 +102,9 @@ pub struct Profile {
 impl Profile {
     /// Returns a digest of all that shapes an image. Where a value is written does not count, nor where packages are fetched from.
     pub fn digest(&self) -> Sha256 {
+        if let Some(written) = self.written {
+            return written;
+        }
         let mut hasher = Hasher::new();
         for text in [&self.distro, &self.family, &self.release, &self.arch] {
             hasher.field(text.as_bytes());
@@ -110,6 +117,7 @@ impl Profile {
             &self.kernel_follow,
             &self.kernel_arguments,
             &self.firmware_packages,
+            &self.firmware_follow,
             &self.microcode_packages,
             &self.modules,
             &self.prune,
@@ -248,7 +256,7 @@ fn describe_distro(profile: &mut Profile, layer: &Layer, target: Target<'_>) {
     if let Some((_, machine)) = distro.architectures.iter().find(|(name, _)| name == target.arch) {
         profile.machine.clone_from(&machine.text);
     }
-    if let Some(release) = distro.releases.iter().find(|release| release.name == target.release) {
+    if let Some(release) = distro.release(target.release) {
         profile.suites.clone_from(&release.suites);
     }
 }
@@ -261,6 +269,7 @@ fn apply(profile: &mut Profile, body: Body) {
     apply_change(&mut profile.kernel_arguments, body.kernel_arguments, "kernel argument", warnings);
     apply_change(&mut profile.uki_follow, body.uki_follow, "kernel part", warnings);
     apply_change(&mut profile.firmware_packages, body.firmware_packages, "firmware package", warnings);
+    apply_change(&mut profile.firmware_follow, body.firmware_follow, "firmware part", warnings);
     apply_change(&mut profile.microcode_packages, body.microcode_packages, "microcode package", warnings);
     apply_change(&mut profile.modules, body.modules, "module pattern", warnings);
     apply_change(&mut profile.prune, body.prune, "prune rule", warnings);
@@ -299,9 +308,10 @@ fn apply_change(list: &mut Vec<Item>, change: Change, noun: &str, warnings: &mut
     list.extend(change.add);
 }
 
-/// Replaces `{arch}`, `{machine}` and `{release}` where names of packages and suites depend on them.
+/// Replaces `{arch}`, `{machine}`, `{release}` and `{major}` (of `9.6`, 9) where names of packages and suites depend on them.
 fn substitute(profile: &mut Profile) {
     let (arch, machine, release) = (profile.arch.clone(), profile.machine.clone(), profile.release.clone());
+    let major = release.split('.').next().unwrap_or_default().to_owned();
     let lists = [
         &mut profile.packages,
         &mut profile.omit,
@@ -310,7 +320,7 @@ fn substitute(profile: &mut Profile) {
         &mut profile.firmware_packages,
     ];
     for item in lists.into_iter().flatten().chain(profile.kernel_package.as_mut()) {
-        for (name, value) in [("{arch}", &arch), ("{machine}", &machine), ("{release}", &release)] {
+        for (name, value) in [("{arch}", &arch), ("{machine}", &machine), ("{release}", &release), ("{major}", &major)] {
             if item.text.contains(name) {
                 item.text = item.text.replace(name, value);
             }

@@ -245,11 +245,22 @@ impl Layers {
         merge::asked_by_host(&self.layers, traits)
     }
 
+    /// Returns the features that are on because a built-in profile says so, each with its packages that a release may lack (`NAME ?`).
+    /// Nobody asked for them in particular, so that they can stay away where their packages are not to be had.
+    pub fn optional_features<'a>(&'a self, profile: &'a Profile) -> impl Iterator<Item = (&'a str, Vec<&'a Item>)> {
+        let by_default = profile.with.iter().filter(|item| item.source.file.starts_with("distro-profiles/"));
+        by_default.filter_map(|item| {
+            let tables = self.layers.iter().flat_map(|layer| &layer.features).filter(|(name, _)| *name == item.text);
+            let packages = tables.flat_map(|(_, feature)| &feature.body.packages.add);
+            let optional: Vec<&Item> = packages.filter(|package| package.text.trim_end().ends_with('?')).collect();
+            (!optional.is_empty()).then_some((item.text.as_str(), optional))
+        })
+    }
+
     /// Tells whether two names are of the same release.
     pub fn is_release(&self, name: &str, other: &str) -> bool {
-        let releases = self.distro().map(|distro| distro.releases.as_slice()).unwrap_or_default();
-        let is = |release: &Release, name: &str| release.name == name || release.aliases.iter().any(|alias| alias.text == name);
-        releases.iter().any(|release| is(release, name) && is(release, other))
+        let of = |name| self.distro()?.release(name).map(|release| release.word(name));
+        of(name).is_some_and(|word| of(other) == Some(word))
     }
 
     /// Merges the layers for a release and an architecture, each by any of its names.
@@ -259,15 +270,11 @@ impl Layers {
             return Err(ConfigError::UnknownProfile { name: "a profile without [distro]".to_owned(), known, source_at: None });
         };
         let name = distro.name.text.clone();
-        let found = distro
-            .releases
-            .iter()
-            .find(|known| known.name == release || known.aliases.iter().any(|alias| alias.text == release))
-            .ok_or_else(|| ConfigError::UnknownRelease {
-                distro: name.clone(),
-                release: release.to_owned(),
-                known: distro.releases.iter().map(|release| release.name.clone()).collect(),
-            })?;
+        let found = distro.release(release).ok_or_else(|| ConfigError::UnknownRelease {
+            distro: name.clone(),
+            release: release.to_owned(),
+            known: distro.releases.iter().map(|release| release.name.clone()).collect(),
+        })?;
         let (arch, _) =
             distro.architectures.iter().find(|(word, machine)| word == arch || machine.text == arch).ok_or_else(|| {
                 ConfigError::UnknownArch {
@@ -276,7 +283,7 @@ impl Layers {
                     known: distro.architectures.iter().map(|(word, _)| word.clone()).collect(),
                 }
             })?;
-        merge::merge(&self.layers, Target { distro: &name, release: &found.name, arch, audience })
+        merge::merge(&self.layers, Target { distro: &name, release: found.word(release), arch, audience })
     }
 }
 
@@ -294,7 +301,7 @@ mod tests {
             .map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned())
             .collect();
         on_disk.sort();
-        assert_eq!(on_disk, builtin::PROFILES.map(|(name, _)| name));
+        assert_eq!(on_disk, builtin::PROFILES.iter().map(|(name, _)| *name).collect::<Vec<_>>());
         for (name, _) in builtin::PROFILES {
             let layers = load(name, None, &[]).expect(name);
             for (release, arch) in layers.distro().into_iter().flat_map(|distro| {

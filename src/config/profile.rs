@@ -42,10 +42,42 @@ pub struct Distro {
     pub links: Vec<(String, Item)>,
 }
 
+/// The name of a release that stands for all that have no table of their own.
+const ANY_RELEASE: &str = "*";
+
+impl Distro {
+    /// Returns the release that somebody calls by this name: one that is named so, else the one that stands for all others.
+    pub fn release(&self, name: &str) -> Option<&Release> {
+        let is = |release: &&Release| release.name == name || release.aliases.iter().any(|alias| alias.text == name);
+        let any = |release: &&Release| release.name == ANY_RELEASE && is_release_word(name);
+        self.releases.iter().find(is).or_else(|| self.releases.iter().find(any))
+    }
+
+    /// Returns the release that is built when nobody names one: the one called `stable`, else the first that has a name.
+    pub fn default_release(&self) -> Option<&str> {
+        let named = || self.releases.iter().filter(|release| release.name != ANY_RELEASE);
+        let stable = named().find(|release| release.aliases.iter().any(|alias| alias.text == "stable"));
+        stable.or_else(|| named().next()).map(|release| release.name.as_str())
+    }
+}
+
+impl Release {
+    /// Returns the one name of the release that somebody calls by `name`.
+    pub fn word<'a>(&'a self, name: &'a str) -> &'a str {
+        if self.name == ANY_RELEASE { name } else { &self.name }
+    }
+}
+
+/// Tells whether a word may stand in the path of a mirror.
+fn is_release_word(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+}
+
 /// A release of a distribution.
 #[derive(Debug, Clone)]
 pub struct Release {
-    /// The name (`trixie`).
+    /// The name (`trixie`), or `*` for any number.
     pub name: String,
     /// Other names by which os-release or people call it (`13`, `stable`).
     pub aliases: Vec<Item>,
@@ -95,6 +127,8 @@ pub struct Body {
     pub sign_tool: Option<Item>,
     /// Packages that hold firmware.
     pub firmware_packages: Change,
+    /// Dependencies of those that hold firmware, too, globs.
+    pub firmware_follow: Change,
     /// Packages that hold microcode of processors.
     pub microcode_packages: Change,
     /// Patterns of kernel modules.
@@ -290,6 +324,7 @@ fn read_body(table: &mut Table) -> Result<Body, DocumentError> {
 
     let mut firmware = table.table("firmware")?;
     body.firmware_packages = change(&mut firmware, "packages")?;
+    body.firmware_follow = change(&mut firmware, "follow")?;
     firmware.finish()?;
 
     let mut microcode = table.table("microcode")?;

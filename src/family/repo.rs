@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::base::date::Seconds;
 use crate::base::digest::Sha256;
 use crate::base::error::{Diagnostic, ErrorKind};
-use crate::base::trust::{SignedBy, Signer};
+use crate::base::trust::{Seals, SignedBy, Signer};
 use crate::config::Source;
 use crate::family::address::{BadSource, Base};
 use crate::family::door::Door;
@@ -103,13 +103,15 @@ pub struct Index {
     pub sha256: Sha256,
     /// Which of its packages count, and before whose.
     pub policy: Policy,
+    /// How its packages are signed themselves, where that counts.
+    pub seals: Option<Seals>,
 }
 
 impl Index {
     /// Makes an index of bytes whose digest is not known yet.
     pub fn new(label: impl Into<String>, base: Location, bytes: Vec<u8>) -> Self {
         let sha256 = Sha256::of(&bytes);
-        Self { label: label.into(), base, bytes, sha256, policy: Policy::default() }
+        Self { label: label.into(), base, bytes, sha256, policy: Policy::default(), seals: None }
     }
 }
 

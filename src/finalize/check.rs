@@ -102,6 +102,7 @@ pub fn check(tree: &Tree, expected: &Expected<'_>) -> Vec<Finding> {
         check_units(tree, &mut found);
         check_emergency(tree, &mut found);
         check_libraries(tree, expected.features, &mut found);
+        check_cryptsetup(tree, expected.features, &mut found);
         check_accounts(tree, &mut found);
         check_udev_owners(tree, &mut found);
     }
@@ -283,6 +284,18 @@ fn check_libraries(tree: &Tree, features: &[String], found: &mut Findings) {
     }
 }
 
+/// Distributions have systemd-cryptsetup in a package of its own or in another one; without it no volume is asked for.
+fn check_cryptsetup(tree: &Tree, features: &[String], found: &mut Findings) {
+    let programs = ["usr/bin/systemd-cryptsetup", "usr/lib/systemd/systemd-cryptsetup"];
+    let is_there = programs.iter().any(|program| tree.read(&TreePath::literal(program)).is_some());
+    if features.iter().any(|feature| feature == "luks") && !is_there {
+        found.warning(
+            programs[0],
+            "the feature `luks` is on and `systemd-cryptsetup` is not in the image: no encrypted volume is opened",
+        );
+    }
+}
+
 fn check_accounts(tree: &Tree, found: &mut Findings) {
     for path in ["etc/passwd", "etc/group"] {
         if account_names(tree, path).get("root").is_none_or(|id| id != "0") {
@@ -345,6 +358,12 @@ fn check_modules(tree: &Tree, kernel: Option<&str>, found: &mut Findings) {
     }
     let Some(kernel) = kernel else { return };
     match modules.join(kernel.as_bytes()) {
+        Ok(directory) if tree.lookup(&directory).is_some() && !has_modules(&directory) => {
+            let message = format!(
+                "there is not one module of the kernel `{kernel}`: what is not built in is missing, down to the root's disk"
+            );
+            found.add(Severity::Warning, directory, message);
+        }
         Ok(directory) if tree.lookup(&directory).is_none() => {
             found.add(Severity::Error, directory, format!("there are no modules for the kernel `{kernel}`"));
         }

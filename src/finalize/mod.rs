@@ -3,9 +3,11 @@
 //! A profile names the steps and their order; which step is there for which reason stands beside the name in the profile.
 //! Then [`check`] answers "would it boot?". No step knows a distribution: each looks at what lies in the tree.
 
+mod busybox;
 pub mod check;
 mod credentials;
 mod credstore;
+mod crypto_policies;
 mod db_persist;
 mod default_target;
 mod emergency;
@@ -21,6 +23,7 @@ mod masks;
 mod tmpdirs;
 mod units;
 mod users;
+mod usr_etc;
 
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::size::Size;
@@ -225,6 +228,14 @@ pub const STEPS: &[Step] = &[
     },
     Step { name: "db-persist", about: "udev rules that keep dm and md devices over switch-root", run: db_persist::run },
     Step { name: "hwdb", about: "the keyboard part of the hardware database, compiled", run: hwdb::run },
+    Step { name: "busybox", about: "links of busybox's applets, which a trigger makes", run: busybox::run },
+    Step {
+        name: "busybox-init",
+        about: "`/init` for an initrd without systemd: that of mkinitfs, or a small one",
+        run: busybox::init,
+    },
+    Step { name: "usr-etc", about: "links in `/etc` to the distribution's own files in `/usr/etc`", run: usr_etc::run },
+    Step { name: "crypto-policies", about: "the links of the system's policy for cryptography", run: crypto_policies::run },
     Step { name: "ldconfig", about: "`/etc/ld.so.cache` and the links of libraries", run: ldconfig::run },
     Step { name: "emergency", about: "what the console offers when the root cannot be reached", run: emergency::run },
     Step {

@@ -2,9 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::base64::decode;
 use crate::base::digest::Sha1;
 use crate::base::fs::{self, FileError};
 use crate::base::limit;
+use crate::package::Package;
+
+/// Where apk keeps packages that it downloaded: where `/etc/apk/cache` leads to, and the place of version 3.
+const CACHES: [&str; 2] = ["etc/apk/cache", "var/cache/apk"];
+/// Digits of the checksum that stand in a file's name.
+const NAME_DIGITS: usize = 8;
+
+/// Returns where apk may keep the file of a package that it downloaded: `NAME-VERSION.HASH.apk`, of the checksum in the index the first
+/// digits.
+pub fn archived(root: &Path, package: &Package, checksum: &str) -> Vec<PathBuf> {
+    let raw = checksum.get(2..).and_then(|text| decode(text).ok()).unwrap_or_default();
+    let digits: String = raw.iter().map(|byte| format!("{byte:02x}")).take(NAME_DIGITS / 2).collect();
+    let name = format!("{}-{}.{digits}.apk", package.name, package.version);
+    CACHES.iter().map(|dir| root.join(dir).join(&name)).collect()
+}
 
 /// Returns the repositories files, path on the machine and text, in the order in which apk reads them.
 pub fn repositories(root: &Path) -> Result<Vec<(String, String)>, FileError> {

@@ -28,6 +28,10 @@ fn parse_os_release(text: &str) -> OsRelease {
             "ID" => release.id = value.to_owned(),
             "ID_LIKE" => release.id_like = value.split_whitespace().map(str::to_owned).collect(),
             "VERSION_CODENAME" => release.codename = Some(value.to_owned()).filter(|name| !name.is_empty()),
+            // Every release of Ubuntu has it, too, with its own name.
+            "UBUNTU_CODENAME" | "DEBIAN_CODENAME" => {
+                release.base_codename = Some(value.to_owned()).filter(|name| !name.is_empty())
+            }
             "VERSION_ID" => release.version_id = Some(value.to_owned()).filter(|id| !id.is_empty()),
             _ => {}
         }

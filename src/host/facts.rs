@@ -80,6 +80,9 @@ pub struct OsRelease {
     /// `VERSION_CODENAME`: `trixie`. Debian's testing and unstable name the coming release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codename: Option<String>,
+    /// `UBUNTU_CODENAME` or `DEBIAN_CODENAME`: the release that a derivative is made of, where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_codename: Option<String>,
     /// `VERSION_ID`: `13`; testing and unstable have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_id: Option<String>,

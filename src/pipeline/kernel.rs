@@ -85,8 +85,10 @@ pub fn is_firmware(path: &TreePath) -> bool {
 pub fn config(tree: &Tree, source: &Kernel, version: &KernelVersion) -> Option<String> {
     let bytes = match source {
         Kernel::Package(_) => {
-            let path = TreePath::parse(format!("boot/config-{version}").as_bytes()).ok()?;
-            tree.read(&path)?.bytes().to_vec()
+            // Debian's place, and Fedora's.
+            let paths = [format!("boot/config-{version}"), format!("usr/lib/modules/{version}/config")];
+            let paths = paths.iter().filter_map(|path| TreePath::parse(path.as_bytes()).ok());
+            paths.filter_map(|path| tree.read(&path)).next()?.bytes().to_vec()
         }
         Kernel::Directory { directory, .. } => fs::read_optional(&directory.join("config"), limit::TEXT_BYTES_MAX).ok()??,
     };

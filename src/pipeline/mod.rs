@@ -161,7 +161,7 @@ pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporte
     }
     if kernel.is_some_and(Kernel::wants_firmware_packages) {
         for name in &profile.firmware_packages {
-            plan.packages.extend(plan::parts(Part::Firmware, name, &[], catalog)?);
+            plan.packages.extend(plan::parts(Part::Firmware, name, &profile.firmware_follow, catalog)?);
         }
     }
     plan.packages.extend(early::plan(wanted, catalog, reporter)?);

@@ -30,7 +30,12 @@ struct Entry {
     version: String,
     arch: String,
     repo: String,
-    sha256: Sha256,
+    /// Digest of its file, where the metadata have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sha256: Option<Sha256>,
+    /// What they have instead (apk: `Q1…`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proof: Option<String>,
     size_bytes: u64,
     /// Its place in the order of unpacking.
     order: usize,
@@ -109,7 +114,7 @@ pub enum LockError {
         found: Vec<String>,
     },
     /// A package has other bytes than when it was locked.
-    #[error("`{name} {version}` is locked with sha256 {locked}, but `{repo}` lists it with {listed}")]
+    #[error("`{name} {version}` is locked with {locked}, but `{repo}` lists it with {listed}")]
     Changed {
         /// The file.
         file: String,
@@ -120,9 +125,9 @@ pub enum LockError {
         /// The repository.
         repo: String,
         /// The digest in the lock file.
-        locked: Box<Sha256>,
+        locked: String,
         /// The digest in the index.
-        listed: Box<Sha256>,
+        listed: String,
     },
     /// A package's entry in its index cannot be used.
     #[error(transparent)]
@@ -188,7 +193,8 @@ fn entry(order: usize, planned: &Planned) -> Entry {
         version: package.version.clone(),
         arch: package.arch.clone(),
         repo: package.repo.clone(),
-        sha256: package.sha256,
+        sha256: package.proof.is_none().then_some(package.sha256),
+        proof: package.proof.clone(),
         size_bytes: package.size_bytes,
         order,
         omitted: planned.omitted,
@@ -223,7 +229,8 @@ fn planned(entry: Entry, file: &str, catalog: &dyn Catalog) -> Result<Planned, L
     let mut listed = None;
     for id in same {
         let package = catalog.package(id)?;
-        if package.sha256 == entry.sha256 && package.arch == entry.arch {
+        let sha256 = package.proof.is_none().then_some(package.sha256);
+        if (sha256, &package.proof, &package.arch) == (entry.sha256, &entry.proof, &entry.arch) {
             let reason = match entry.reason {
                 Why::Requested { text, at } => Reason::Requested(Item { text, source: Source { file: at.into(), line: 0 } }),
                 Why::Required { by, requirement } => Reason::Required { by, requirement },
@@ -233,16 +240,25 @@ fn planned(entry: Entry, file: &str, catalog: &dyn Catalog) -> Result<Planned, L
             };
             return Ok(Planned { package, reason, omitted: entry.omitted, part: entry.part });
         }
-        listed.get_or_insert((package.repo, package.sha256));
+        listed.get_or_insert((package.repo, digest(sha256, package.proof)));
     }
     let (file, name, version) = (file.to_owned(), entry.name, entry.version);
     Err(match listed {
         Some((repo, listed)) => {
-            LockError::Changed { file, name, version, repo, locked: Box::new(entry.sha256), listed: Box::new(listed) }
+            LockError::Changed { file, name, version, repo, locked: digest(entry.sha256, entry.proof), listed }
         }
         None => {
             let found = catalog.named(&name).iter().map(|&id| format!("`{name} {}`", catalog.version(id))).collect();
             LockError::Gone { file, name, version, found }
         }
     })
+}
+
+/// Says what tells a file from others.
+fn digest(sha256: Option<Sha256>, proof: Option<String>) -> String {
+    match (sha256, proof) {
+        (Some(sha256), _) => format!("sha256 {sha256}"),
+        (None, Some(proof)) => proof,
+        (None, None) => "no digest".to_owned(),
+    }
 }

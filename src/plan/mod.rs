@@ -339,6 +339,13 @@ fn first_available(request: &Request, catalog: &dyn Catalog, item: &Item, text: 
     Err(first_error.expect("invariant: a split text has at least one part"))
 }
 
+/// Tells whether a catalog has what an entry of a profile names: one of `A | B`, whether it must be there or not (`?`).
+pub fn is_offered(item: &Item, catalog: &dyn Catalog) -> bool {
+    let names = item.text.trim().trim_end_matches('?').split('|').map(str::trim);
+    let request = Request::default();
+    names.map(|name| find(&request, catalog, item, name)).any(|found| !matches!(found, Err(Error::Unknown { .. })))
+}
+
 fn find(request: &Request, catalog: &dyn Catalog, item: &Item, text: &str) -> Result<PackageId, Error> {
     let (name, version) = match text.split_once('=') {
         Some((name, version)) => (name.trim(), Some(version.trim())),

@@ -274,8 +274,10 @@ impl Fetcher {
         };
         let mut bytes = Vec::new();
         let content_type = self.transfer(url, &Wanted { size_bytes_max, exact: None }, &mut bytes)?;
-        // A page in place of a release file: those begin with a dash or a letter.
-        match content_type.filter(|_| bytes.trim_ascii_start().starts_with(b"<")) {
+        // A page in place of a release file: those begin with a dash or a letter. Metadata may be XML, and say so.
+        let text = bytes.trim_ascii_start();
+        let is_markup = |kind: &String| text.starts_with(b"<") && (is_page(kind) || !text.starts_with(b"<?xml"));
+        match content_type.filter(is_markup) {
             Some(content_type) => Err(FetchError::Page { url: show(url), content_type }),
             None => Ok(bytes),
         }
@@ -302,6 +304,18 @@ impl Fetcher {
                     Some(content_type) => FetchError::Page { url: show(url), content_type },
                     None => FetchError::Differs { url: show(url), wanted: *sha256, found },
                 })
+            }
+        }
+    }
+
+    /// Fetches a file whose size is known into `incoming`, and leaves it to the caller to prove it.
+    pub fn fetch_sized(&self, from: &Location, size_bytes: u64, incoming: &mut Incoming) -> Result<(), FetchError> {
+        match from {
+            Location::Installed => Err(FetchError::Offline(from.to_string())),
+            Location::File(path) => copy_local(path, size_bytes, incoming),
+            Location::Url(url) => {
+                let wanted = Wanted { size_bytes_max: size_bytes, exact: Some(size_bytes) };
+                self.transfer(url, &wanted, incoming).map(|_| ())
             }
         }
     }

@@ -1,23 +1,25 @@
 //! OpenPGP: which keys may sign a repository, and whether one of them did. The only door to sequoia.
 //!
-//! The policy is sequoia's `StandardPolicy` at the time of the build (no MD5, SHA-1, RSA below 2048 bits), and stricter
-//! than that on one point: a key that is expired or revoked *now* is refused, also for what it signed before.
+//! The policy is sequoia's `StandardPolicy` at the time of the build (no MD5, SHA-1, RSA below 2048 bits), and stricter than that on one point: a key that is expired or revoked *now* is refused, also for what it signed before.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sequoia_openpgp as openpgp;
 
+use openpgp::armor::ReaderMode;
 use openpgp::cert::CertParser;
 use openpgp::cert::amalgamation::ValidAmalgamation;
-use openpgp::parse::Parse;
+use openpgp::packet::Signature;
 use openpgp::parse::stream::{
     DetachedVerifierBuilder, GoodChecksum, MessageLayer, MessageStructure, VerificationError, VerificationHelper,
 };
-use openpgp::policy::StandardPolicy;
-use openpgp::types::RevocationStatus;
-use openpgp::{Cert, KeyHandle};
+use openpgp::parse::{Dearmor, PacketParserBuilder, PacketParserResult, Parse};
+use openpgp::policy::{HashAlgoSecurity, Policy, StandardPolicy};
+use openpgp::types::{HashAlgorithm, RevocationStatus, SignatureType};
+use openpgp::{Cert, KeyHandle, Packet};
 
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::fs::{self, FileError};
@@ -26,6 +28,8 @@ use crate::base::trust::Signer;
 
 /// Certificates in one keyring. Debian's has nine, Arch Linux's some hundred.
 const CERTS_MAX: usize = 2_000;
+/// Signatures over one package that are looked at.
+const SIGNATURES_MAX: usize = 16;
 /// How far this machine's clock may be behind the archive's.
 const SKEW: Duration = Duration::from_secs(30 * 60);
 
@@ -287,6 +291,12 @@ impl Keyring {
         Keyring { certs }
     }
 
+    /// Returns the certificates without those of these fingerprints.
+    pub fn without(&self, revoked: &[String]) -> Keyring {
+        let is_left = |cert: &Cert| !revoked.iter().any(|one| one.eq_ignore_ascii_case(&cert.fingerprint().to_hex()));
+        Keyring { certs: self.certs.iter().filter(|(cert, _)| is_left(cert)).cloned().collect() }
+    }
+
     /// Tells whether there are no certificates.
     pub fn is_empty(&self) -> bool {
         self.certs.is_empty()
@@ -307,14 +317,48 @@ impl Keyring {
     pub fn verify(&self, data: &[u8], signature: &[u8], now: SystemTime) -> Result<Signer, SignatureError> {
         let policy = StandardPolicy::at(now);
         let mut judge = Judge { keyring: self, policy: &policy, now, good: None, failures: Vec::new() };
-        let malformed = |err: String| SignatureError::Malformed(err);
         let outcome = DetachedVerifierBuilder::from_bytes(signature)
             .and_then(|builder| builder.with_policy(&policy, Some(now + SKEW), &mut judge))
             .and_then(|mut verifier| verifier.verify_bytes(data));
         match (judge.good, outcome) {
             (Some(signer), Ok(())) => Ok(signer),
-            (_, outcome) => Err(self.worst(judge.failures, outcome.err().map(|err| malformed(err.to_string())))),
+            (_, outcome) => Err(self.worst(judge.failures, outcome.err().map(|err| classify(&err, "an unnamed key")))),
         }
+    }
+
+    /// Like [`Keyring::verify`], for packages, which live longer than what lists them: over what `open` gives, to its end.
+    ///
+    /// A key must be good now, and is not asked what it was when it signed: keyrings keep only the newest of its own signatures. Those may
+    /// be over SHA-1, for nobody makes another text to a given digest, and that of the package may be of version 3, as Red Hat's are.
+    pub fn verify_package<R: Read>(
+        &self,
+        open: &mut dyn FnMut() -> std::io::Result<R>,
+        signature: &[u8],
+        now: SystemTime,
+    ) -> Result<Signer, SignatureError> {
+        let mut policy = StandardPolicy::at(now);
+        policy.accept_hash_property(HashAlgorithm::SHA1, HashAlgoSecurity::SecondPreImageResistance);
+        let judge = Judge { keyring: self, policy: &policy, now, good: None, failures: Vec::new() };
+        let malformed = |err: openpgp::anyhow::Error| SignatureError::Malformed(err.to_string());
+        let builder = PacketParserBuilder::from_bytes(signature).map_err(malformed)?;
+        let mut next = builder.dearmor(Dearmor::Auto(ReaderMode::Tolerant(None))).build().map_err(malformed)?;
+        let mut failures = Vec::new();
+        for _ in 0..SIGNATURES_MAX {
+            let PacketParserResult::Some(parser) = next else { break };
+            let (packet, rest) = parser.next().map_err(malformed)?;
+            next = rest;
+            let verdict = match &packet {
+                Packet::Signature(signature) => judge.of_package(signature, open),
+                // sequoia hands on what it does not know with the reason.
+                Packet::Unknown(unknown) => Err(malformed(openpgp::anyhow::anyhow!("{}", unknown.error()))),
+                _ => Err(SignatureError::None),
+            };
+            match verdict {
+                Ok(signer) => return Ok(signer),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        Err(self.worst(failures, None))
     }
 
     fn worst(&self, failures: Vec<SignatureError>, other: Option<SignatureError>) -> SignatureError {
@@ -378,21 +422,72 @@ impl VerificationHelper for &mut Judge<'_> {
 }
 
 impl Judge<'_> {
+    /// Judges a signature over a package.
+    fn of_package<R: Read>(
+        &self,
+        signature: &Signature,
+        open: &mut dyn FnMut() -> std::io::Result<R>,
+    ) -> Result<Signer, SignatureError> {
+        let ids = signature.get_issuers();
+        let named = ids.first().map_or_else(|| "an unnamed key".to_owned(), KeyHandle::to_hex);
+        let is_meant = |handle: KeyHandle| ids.iter().any(|id| id.aliases(&handle));
+        let certs = self.keyring.certs.iter().map(|(cert, _)| cert);
+        let keys = certs.flat_map(|cert| cert.keys().map(move |key| (cert, key)));
+        let keys: Vec<_> = keys.filter(|(_, key)| is_meant(key.key().key_handle())).collect();
+        if keys.is_empty() {
+            return Err(SignatureError::UnknownKey { found: vec![named], allowed: Vec::new() });
+        }
+        if signature.typ() != SignatureType::Binary || ![3, 4, 6].contains(&signature.version()) {
+            let (typ, version) = (signature.typ(), signature.version());
+            return Err(SignatureError::Malformed(format!(
+                "it is of version {version} and over something else than a file ({typ})"
+            )));
+        }
+        let classified = |err| classify(&err, &named);
+        self.policy.signature(signature, HashAlgoSecurity::CollisionResistance).map_err(classified)?;
+        signature.signature_alive(self.now, SKEW).map_err(classified)?;
+        let mut hash = signature.hash_algo().context().map_err(classified)?.for_signature(signature.version());
+        if let Signature::V6(signature) = signature {
+            hash.update(signature.salt());
+        }
+        let unreadable = |err: std::io::Error| SignatureError::Malformed(format!("the file cannot be read: {err}"));
+        std::io::copy(&mut open().map_err(unreadable)?, &mut hash).map_err(unreadable)?;
+        let mut failure = None;
+        for (cert, key) in keys {
+            let fingerprint = key.key().fingerprint().to_hex();
+            match signature.verify_hash(key.key(), hash.clone()) {
+                Ok(()) => return self.standing(cert, &key.key().key_handle(), &fingerprint),
+                Err(err) => {
+                    failure.get_or_insert(match classify(&err, &fingerprint) {
+                        SignatureError::Malformed(_) => SignatureError::Wrong { key: fingerprint },
+                        other => other,
+                    });
+                }
+            }
+        }
+        Err(failure.unwrap_or(SignatureError::None))
+    }
+
     /// The signature was good when it was made; holds the key against today.
     fn still_good(&self, good: &GoodChecksum<'_>) -> Result<Signer, SignatureError> {
         let key = good.ka.key().fingerprint().to_hex();
-        let cert = good.ka.cert();
+        self.standing(good.ka.cert(), &good.ka.key().key_handle(), &key)
+    }
+
+    /// Tells whether a key may sign today, by its certificate.
+    fn standing(&self, cert: &Cert, handle: &KeyHandle, key: &str) -> Result<Signer, SignatureError> {
+        let key = key.to_owned();
         let valid = cert.with_policy(self.policy, self.now).map_err(|err| classify(&err, &key))?;
         valid.alive().map_err(|err| classify(&err, &key))?;
         if matches!(valid.revocation_status(), RevocationStatus::Revoked(_)) {
             return Err(SignatureError::Revoked { key });
         }
-        let handle = good.ka.key().key_handle();
         let subkey = valid
             .keys()
-            .key_handle(handle)
+            .for_signing()
+            .key_handle(handle.clone())
             .next()
-            .ok_or_else(|| SignatureError::Malformed(format!("the key {key} is not bound")))?;
+            .ok_or_else(|| SignatureError::Malformed(format!("the key {key} is not bound to sign")))?;
         subkey.alive().map_err(|err| classify(&err, &key))?;
         if matches!(subkey.revocation_status(), RevocationStatus::Revoked(_)) {
             return Err(SignatureError::Revoked { key });

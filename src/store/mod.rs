@@ -16,6 +16,7 @@ pub mod fetch;
 pub mod infos;
 pub mod keyring;
 pub mod payload;
+pub mod proofs;
 pub mod rsa;
 pub mod segments;
 pub mod state;

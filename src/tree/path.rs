@@ -121,6 +121,15 @@ impl TreePath {
         }
     }
 
+    /// Returns what a symlink at this path says that leads to `target`: `bin` at `usr/sbin` for `usr/bin`.
+    pub fn link_text(&self, target: &TreePath) -> Vec<u8> {
+        let (own, other): (Vec<&[u8]>, Vec<&[u8]>) = (self.components().collect(), target.components().collect());
+        let shared = own.iter().zip(&other).take_while(|(a, b)| a == b).count().min(own.len().saturating_sub(1));
+        let up = own.len().saturating_sub(shared + 1);
+        let parts: Vec<&[u8]> = std::iter::repeat_n(&b".."[..], up).chain(other[shared..].iter().copied()).collect();
+        parts.join(&b'/')
+    }
+
     /// Returns where a symlink at this path points, seen from inside the root: `..` stops at the root as it does for a chroot.
     pub fn link_target(&self, target: &[u8]) -> Result<Self, BadPath> {
         let mut components: Vec<&[u8]> = match target.first() {
@@ -200,6 +209,22 @@ mod tests {
         ];
         for (link, target, expected) in table {
             assert_eq!(TreePath::literal(link).link_target(target.as_bytes()).expect("a path").to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn links_are_written_from_where_they_are() {
+        let table = [
+            ("sbin", "usr/bin", "usr/bin"),
+            ("usr/sbin", "usr/bin", "bin"),
+            ("etc/lvm/lvm.conf", "usr/etc/lvm/lvm.conf", "../../usr/etc/lvm/lvm.conf"),
+            ("a/b", "a/c/d", "c/d"),
+        ];
+        for (link, target, expected) in table {
+            let (link, target) = (TreePath::literal(link), TreePath::literal(target));
+            let text = link.link_text(&target);
+            assert_eq!(text, expected.as_bytes(), "{link}");
+            assert_eq!(link.link_target(&text).expect("a path"), target);
         }
     }
 

@@ -65,6 +65,8 @@ pub struct Collector<'a> {
     inodes: Vec<Inode>,
     /// What stands where; regular files with their inode.
     seen: BTreeMap<TreePath, Option<usize>>,
+    /// Where symlinks lead in the root, and whether the package ships them under another name than they get.
+    links: BTreeMap<TreePath, (TreePath, bool)>,
     entries: Vec<(TreePath, Meta, Pending)>,
     dirs: BTreeMap<TreePath, (Meta, bool)>,
     dropped: Vec<TreePath>,
@@ -84,6 +86,7 @@ impl<'a> Collector<'a> {
             shared: None,
             inodes: Vec::new(),
             seen: BTreeMap::new(),
+            links: BTreeMap::new(),
             entries: Vec::new(),
             dirs: BTreeMap::new(),
             dropped: Vec::new(),
@@ -96,6 +99,9 @@ impl<'a> Collector<'a> {
         let Member { path: shipped, meta, kind, capabilities } = member;
         let path = self.layout.canonical(shipped.clone());
         if self.is_layout_link(&shipped, &path, &kind)? {
+            return Ok(());
+        }
+        if self.is_link_of_a_merge(&shipped, &path, &kind)? {
             return Ok(());
         }
         if kind == MemberKind::Dir {
@@ -207,6 +213,21 @@ impl<'a> Collector<'a> {
                 Err(ReadError::Format(format!("`{shipped}` leads to `{target}`, and must lead to `{canonical}`")))
             }
         }
+    }
+
+    /// Tells whether this link is there only because two directories are not merged for everybody: one to itself once they are (Fedora's
+    /// `/usr/sbin/x -> ../bin/x`), or the second of two that lead to the same.
+    fn is_link_of_a_merge(&mut self, shipped: &TreePath, path: &TreePath, kind: &MemberKind) -> Result<bool, ReadError> {
+        let MemberKind::Symlink(target) = kind else { return Ok(false) };
+        // A target that no path can be made of is looked at when the link is.
+        let Ok(literal) = shipped.link_target(target) else { return Ok(false) };
+        let target = self.layout.canonical(literal.clone());
+        if target == *path && literal != *shipped {
+            return Ok(true);
+        }
+        let is_moved = shipped != path;
+        let before = self.links.insert(path.clone(), (target.clone(), is_moved));
+        Ok(before.is_some_and(|(other, was_moved)| other == target && (is_moved || was_moved)))
     }
 
     /// Returns the inode of a regular file, a new one, or of a hard link, that of its target. Counts the size.

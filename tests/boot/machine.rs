@@ -116,7 +116,7 @@ impl Machine<'_> {
     fn arguments(&self, variables: &Path, monitor: &Path) -> (&'static str, Vec<String>) {
         let (program, machine, console) = match (self.arch, self.start) {
             ("arm64", _) => ("qemu-system-aarch64", ["-machine", "virt", "-cpu", "cortex-a72"], "ttyAMA0"),
-            (_, Start::Kernel { .. }) => ("qemu-system-x86_64", ["-machine", "pc", "-cpu", "max"], "ttyS0"),
+            (_, Start::Kernel { .. }) => ("qemu-system-x86_64", ["-machine", "pc", "-cpu", "max,cx16=off"], "ttyS0"),
             (_, Start::Uefi { .. }) => ("qemu-system-x86_64", ["-machine", "q35,smm=on", "-cpu", "max"], "ttyS0"),
         };
         let mut args: Vec<String> = machine.map(str::to_owned).to_vec();

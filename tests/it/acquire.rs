@@ -30,6 +30,7 @@ fn package(location: Location) -> Package {
         sha256: Sha256::of(&bytes),
         size_bytes: SIZE as u64,
         proof: None,
+        seal: None,
         installed_bytes: 0,
         source: "foo 1:2.0-1".to_owned(),
         rank: 0,

@@ -70,12 +70,14 @@ impl Small {
 fn a_database_is_believed_by_its_signature() {
     let (small, machine) = (Small::new(), Machine::new());
     let (good, other) = (&keys().good, &keys().other);
-    let err = refusal(open(&machine, &small.value(), &[], Some(&good.public)));
-    assert!(matches!(err, repository::Error::Unsigned(_)) && err.kind() == ErrorKind::Untrusted, "{err}");
+    // Without one each package must have its own.
+    let opened = open(&machine, &small.value(), &[], Some(&good.public)).expect("a database");
+    assert!(opened[0].signer.is_none() && opened[0].indexes[0].seals.as_ref().is_some_and(|seals| seals.required));
     good.detach(&small.path("toy.db"), &small.path("toy.db.sig"));
     let opened = open(&machine, &small.value(), &[], Some(&good.public)).expect("a good signature");
     assert_eq!(opened[0].signer.as_ref().expect("a signer").fingerprint, good.fingerprint);
     assert_eq!(opened[0].indexes[0].label, "toy");
+    assert_eq!(opened[0].indexes[0].seals, None);
     // A key that nobody named, and a database that is not the one that was signed.
     let err = refusal(open(&machine, &small.value(), &[], Some(&other.public)));
     assert!(matches!(err, repository::Error::Signature { .. }) && err.kind() == ErrorKind::Untrusted, "{err}");

@@ -115,6 +115,27 @@ impl Key {
         self.sign(&["--detach-sign", "--armor"], from, to);
     }
 
+    /// Signs an RPM package in its header.
+    pub fn rpmsign(&self, path: &Path) {
+        let extra = self.faked.map(|time| format!("--faked-system-time {time}")).unwrap_or_default();
+        let mut command = Command::new("rpmsign");
+        for define in [
+            "__gpg /usr/bin/gpg".to_owned(),
+            format!("_gpg_name {}", self.fingerprint),
+            format!("_gpg_path {}", self.home.display()),
+            "_gpg_digest_algo sha256".to_owned(),
+            format!("_gpg_sign_cmd_extra_args --batch {extra}"),
+        ] {
+            command.arg("--define").arg(define);
+        }
+        run("rpm", command.arg("--addsign").arg(path));
+    }
+
+    /// Signs a file apart, without armour, as makepkg does.
+    pub fn detach_binary(&self, from: &Path, to: &Path) {
+        self.sign(&["--detach-sign"], from, to);
+    }
+
     fn sign(&self, how: &[&str], from: &Path, to: &Path) {
         let (from, to) = (from.to_str().expect("text"), to.to_str().expect("text"));
         let user = if self.fingerprint.is_empty() { self.name } else { &self.fingerprint };

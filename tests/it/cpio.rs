@@ -640,7 +640,7 @@ const FIXTURES: [(&str, Outcome); 22] = [
     ("3cpio/lzma.cpio", Ok((8, 6))),
     ("3cpio/xz.cpio", Ok((8, 6))),
     ("3cpio/zstd.cpio", Ok((8, 6))),
-    ("3cpio/bzip2.cpio", Err("cannot unpack the bzip2 segment at byte 512")),
+    ("3cpio/bzip2.cpio", Ok((8, 6))),
     ("3cpio/lzop.cpio", Err("damaged at byte 512: neither a cpio archive nor a compressed one begins with `\\x89LZO")),
     // A link `tmp` to `/tmp` and a file through it: inside the root that link leads to itself.
     ("3cpio/path-traversal.cpio", Err("symlinks lead in a circle at `/tmp/trav.txt`")),

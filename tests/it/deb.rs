@@ -96,6 +96,7 @@ fn package(bytes: &[u8]) -> Package {
         sha256: Sha256::of(bytes),
         size_bytes: bytes.len() as u64,
         proof: None,
+        seal: None,
         installed_bytes: 0,
         source: String::new(),
         rank: 0,
@@ -384,13 +385,9 @@ fn every_compression_of_dpkg_deb_is_read() {
 
 #[test]
 fn e13_other_compressions_are_named() {
-    for (name, expected) in
-        [("data.tar.bz2", "bzip2 compression is not supported"), ("data.tar.lz", "`data.tar.lz` is not supported")]
-    {
-        let bytes = ar(&[("debian-binary", b"2.0\n"), ("control.tar", &control_tar("toy")), (name, b"BZh9")]);
-        let message = visit_all(&bytes).expect_err("refused").to_string();
-        assert!(message.contains(expected), "{message}");
-    }
+    let bytes = ar(&[("debian-binary", b"2.0\n"), ("control.tar", &control_tar("toy")), ("data.tar.lz", b"LZIP")]);
+    let message = visit_all(&bytes).expect_err("refused").to_string();
+    assert!(message.contains("`data.tar.lz` is not supported"), "{message}");
 }
 
 #[test]

@@ -44,6 +44,7 @@ fn catalog(dir: &Path) -> RpmCatalog {
         policy: Policy::default(),
         primary: metadata(dir, "primary.xml"),
         filelists: metadata(dir, "filelists.xml"),
+        seals: None,
     };
     RpmCatalog::new("x86_64", vec![index]).unwrap()
 }

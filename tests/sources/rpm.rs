@@ -12,7 +12,7 @@ use mkinitrd_pkg::base::trust::{KeyRef, SignedBy};
 use mkinitrd_pkg::config::{Item, Source};
 use mkinitrd_pkg::family::repo::{self, Index, Policy, Repository, Spec, Target};
 use mkinitrd_pkg::family::rpm::config::{self, Files, Repo, Tool};
-use mkinitrd_pkg::family::rpm::sources::{self, MirrorList, RepoSpec};
+use mkinitrd_pkg::family::rpm::sources::{self, MirrorList, RepoSpec, Signatures};
 use mkinitrd_pkg::family::rpm::variables::Variables;
 use mkinitrd_pkg::plan::{Request, plan};
 use mkinitrd_pkg::report::Silent;
@@ -308,7 +308,8 @@ fn signed() -> Option<(PathBuf, SignedBy)> {
 
 fn spec(address: &str, signed_by: &SignedBy) -> RepoSpec {
     let spec = sources::parse_repo(address, Path::new("/")).unwrap().remove(0);
-    RepoSpec { signed_by: signed_by.clone(), id: Some("mini".to_owned()), ..spec }
+    let signatures = Signatures { packages: true, metadata: true };
+    RepoSpec { signed_by: signed_by.clone(), id: Some("mini".to_owned()), signatures, ..spec }
 }
 
 fn open(machine: &Machine, spec: &RepoSpec) -> Result<Repository, acquire::Error> {

@@ -59,7 +59,7 @@ pub fn run(tier: Tier, args: &[String]) -> Result<(), String> {
         }
         Tier::Second if ready => {
             step("long seeded runs", &mut || {
-                let args = ["test", "--workspace", "--no-fail-fast", "--lib", "--test", "it"];
+                let args = ["test", "--workspace", "--no-fail-fast", "--lib", "--test", "it", "--test", "mutation"];
                 call(cargo().args(args).env("MKINITRD_TEST_TIER", "slow"))
             });
             step("slow boots", &mut || boot::run_words(if write_docs { &["slow", "--write-docs"] } else { &["slow"] }));

@@ -122,6 +122,7 @@ impl Config {
                     layout: Layout::Database(format!("{}.db", repo.name)),
                     arch: arch.to_owned(),
                     signed_by: distribution_keys(),
+                    sig_level: Some(repo.sig_level),
                     trusted: false,
                     source: repo.source.clone(),
                 }),

@@ -11,8 +11,11 @@ use std::sync::OnceLock;
 
 use super::desc::Desc;
 use super::{relation, version};
+use crate::base::checksum::{Checksum, Kind};
+use crate::base::digest::Sha256;
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::limit;
+use crate::base::trust::{Seal, SealPlace, Seals};
 use crate::family::repo::Index;
 use crate::format::compress::Format;
 use crate::format::compress::decode;
@@ -26,7 +29,7 @@ const BUFFER_BYTES: usize = 128 << 10;
 /// Characters of a malformed value that a message shows.
 const SHOWN_MAX: usize = 60;
 /// The fields that are kept.
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "NAME",
     "VERSION",
     "BASE",
@@ -35,6 +38,7 @@ const FIELDS: [&str; 14] = [
     "CSIZE",
     "ISIZE",
     "SHA256SUM",
+    "MD5SUM",
     "PGPSIG",
     "GROUPS",
     "DEPENDS",
@@ -101,11 +105,18 @@ impl Diagnostic for IndexError {
     }
 }
 
-/// The packages of some databases, in order of the databases' priority and within one in order of their names.
+/// Where packages come from.
 #[derive(Debug)]
+struct Origin {
+    label: String,
+    base: Location,
+    seals: Option<Seals>,
+}
+
+/// The packages of some databases, in order of the databases' priority and within one in order of their names.
 pub struct AlpmCatalog {
     arch: String,
-    repos: Vec<(String, Location)>,
+    repos: Vec<Origin>,
     text: Vec<u8>,
     entries: Vec<Entry>,
     names: HashMap<Box<str>, Bearers>,
@@ -161,7 +172,7 @@ impl AlpmCatalog {
             // A database with two entries of one name is of no tool's making; libalpm knows the first of them.
             entries.dedup_by(|later, first| text[later.name.range()] == text[first.name.range()]);
             catalog.entries.append(&mut entries);
-            catalog.repos.push((index.label, index.base));
+            catalog.repos.push(Origin { label: index.label, base: index.base, seals: index.seals });
         }
         catalog.register();
         Ok(catalog)
@@ -242,7 +253,7 @@ impl Catalog for AlpmCatalog {
     }
 
     fn repos(&self) -> Vec<&str> {
-        self.repos.iter().map(|(label, _)| label.as_str()).collect()
+        self.repos.iter().map(|origin| origin.label.as_str()).collect()
     }
 
     fn name(&self, id: PackageId) -> &str {
@@ -254,7 +265,7 @@ impl Catalog for AlpmCatalog {
     }
 
     fn repo(&self, id: PackageId) -> &str {
-        &self.repos[self.entry(id).repo as usize].0
+        &self.repos[self.entry(id).repo as usize].label
     }
 
     fn rank(&self, _: PackageId) -> u8 {
@@ -268,10 +279,15 @@ impl Catalog for AlpmCatalog {
 
     fn package(&self, id: PackageId) -> Result<Package, Refusal> {
         let relations = self.relations(id).map_err(Clone::clone)?.clone();
-        let (_, base) = &self.repos[self.entry(id).repo as usize];
-        let package = read_package(self.parts(id)[0], base).map_err(|flaw| self.refuse(id, flaw))?;
+        let origin = &self.repos[self.entry(id).repo as usize];
+        let seal = |by: &Seals| {
+            let place = self.signature(id).map_or(SealPlace::Beside, |text| SealPlace::Index(text.to_owned()));
+            Box::new(Seal { by: by.clone(), place })
+        };
+        let package = read_package(self.parts(id)[0], &origin.base).map_err(|flaw| self.refuse(id, flaw))?;
         Ok(Package {
             repo: self.repo(id).to_owned(),
+            seal: origin.seals.as_ref().map(seal),
             requires: relations.requires,
             provides: relations.provides,
             conflicts: relations.conflicts,
@@ -462,7 +478,16 @@ fn read_package(desc: Desc<'_>, base: &Location) -> Result<Package, Flaw> {
     let required = |field: &'static str| optional(field)?.ok_or(Flaw::Missing(field));
     let bytes =
         |field: &'static str, text: &str| text.parse::<u64>().map_err(|_| malformed(field, text.as_bytes(), "a number of bytes"));
-    let (name, version, digest) = (required("NAME")?, required("VERSION")?, required("SHA256SUM")?);
+    let (name, version) = (required("NAME")?, required("VERSION")?);
+    // Databases of before 2012 have only the other one.
+    let checksum = match (optional("SHA256SUM")?, optional("MD5SUM")?) {
+        (Some(digest), _) => Checksum::parse(Kind::Sha256, digest)
+            .map_err(|_| malformed("SHA256SUM", digest.as_bytes(), "64 hexadecimal digits"))?,
+        (None, Some(digest)) => {
+            Checksum::parse(Kind::Md5, digest).map_err(|_| malformed("MD5SUM", digest.as_bytes(), "32 hexadecimal digits"))?
+        }
+        (None, None) => return Err(Flaw::Missing("SHA256SUM")),
+    };
     let size_bytes = bytes("CSIZE", required("CSIZE")?)?;
     if !(1..=limit::PACKAGE_BYTES_MAX).contains(&size_bytes) {
         return Err(malformed("CSIZE", size_bytes.to_string().as_bytes(), "a number of bytes from 1 to 4294967296"));
@@ -473,9 +498,10 @@ fn read_package(desc: Desc<'_>, base: &Location) -> Result<Package, Flaw> {
         arch: required("ARCH")?.to_owned(),
         repo: String::new(),
         location: location(base, required("FILENAME")?)?,
-        sha256: digest.parse().map_err(|_| malformed("SHA256SUM", digest.as_bytes(), "64 hexadecimal digits"))?,
+        sha256: checksum.as_sha256().unwrap_or_else(|| Sha256::of(checksum.to_string().as_bytes())),
         size_bytes,
-        proof: None,
+        proof: checksum.as_sha256().is_none().then(|| checksum.to_string()),
+        seal: None,
         installed_bytes: optional("ISIZE")?.map_or(Ok(0), |text| bytes("ISIZE", text))?,
         source: format!("{} {version}", optional("BASE")?.unwrap_or(name)),
         rank: ORDINARY_RANK,

@@ -106,7 +106,8 @@ pub(super) fn is_metadata(path: &TreePath) -> bool {
     path.as_bytes().first() == Some(&b'.')
 }
 
-fn check_identity(info: &PackageInfo, package: &Package) -> Result<(), ReadError> {
+/// Refuses a package that is another than the repository lists.
+pub fn check_identity(info: &PackageInfo, package: &Package) -> Result<(), ReadError> {
     let fields = [
         ("name", &package.name, &info.name),
         ("version", &package.version, &info.version),

@@ -1,14 +1,15 @@
 //! From a source to databases that may be believed: the file, its detached signature, and only then what is in it.
 //!
-//! A database without a signature is refused unless nothing is to be verified: until the signatures of the packages themselves are checked
-//! where packages are fetched, nothing else would vouch for what its entries say.
+//! Real repositories of Arch Linux have no signatures of their databases: then each package must have one. Where pacman.conf says what must be
+//! signed that is asked for, and where that leaves nothing to vouch for the packages more.
 
+use super::config::Signatures;
 use super::sources::{Layout, RepoSpec, database_name};
 use crate::base::date::Seconds;
 use crate::base::digest::Sha256;
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::limit;
-use crate::base::trust::{Seen, Signer};
+use crate::base::trust::{KeyRef, Seals, Seen, SignedBy, Signer};
 use crate::family::address::{BadName, Base};
 use crate::family::door::{Door, DoorError};
 use crate::family::repo::{self, Index, Options};
@@ -27,7 +28,7 @@ pub enum Error {
     /// There is no database.
     #[error("`{0}` is not a package repository: it has no `.db` file")]
     NotFound(String),
-    /// There is a database, but nothing that vouches for it.
+    /// There is a database that must be signed, by what its packages must be or by what was seen before, and is not.
     #[error("the package database `{0}` is not signed")]
     Unsigned(String),
     /// The signature does not count.
@@ -194,19 +195,61 @@ impl Opener<'_> {
                 (bytes, signature)
             }
         };
+        let asked = self.spec.sig_level.map_or(Signatures::Optional, |level| level.database);
         let signer = match (self.options.verify, &signature) {
             (false, _) => None,
-            (true, None) => return Err(Error::Unsigned(repo)),
+            (true, None) if asked == Signatures::Required || self.was_signed(file) => return Err(Error::Unsigned(repo)),
+            (true, None) => None,
+            (true, Some(_)) if asked == Signatures::Never => None,
             (true, Some(signature)) => {
-                let judged = self.door.verify(&self.spec.signed_by, &bytes, signature);
-                Some(judged.map_err(|source| Error::Signature { repo, source })?)
+                let judged = self.door.verify(&self.keys(1), &bytes, signature);
+                Some(judged.map_err(|source| Error::Signature { repo: repo.clone(), source })?)
             }
         };
-        let index = Index::new(database_name(file).unwrap_or(file), Location::from(&self.spec.base), bytes);
+        let mut index = Index::new(database_name(file).unwrap_or(file), Location::from(&self.spec.base), bytes);
+        if self.options.verify {
+            index.seals = self.seals(signer.is_some()).ok_or(Error::Unsigned(repo))?;
+        }
         if !is_local && !self.options.offline {
             self.remember(file, &index, signature.as_deref(), self.options.now);
         }
         Ok((index, signer))
+    }
+
+    /// Returns which packages must be signed themselves; nothing where neither they nor the database are.
+    fn seals(&self, is_signed: bool) -> Option<Option<Seals>> {
+        let package = match (self.spec.sig_level, is_signed) {
+            (None, true) => Signatures::Never,
+            (None, false) => Signatures::Required,
+            (Some(level), _) => level.package,
+        };
+        let seals = |required| Some(Seals { signed_by: self.keys(0), required });
+        match (package, is_signed) {
+            (Signatures::Never, true) => Some(None),
+            (Signatures::Never, false) => None,
+            // pacman takes a package without a signature from a database without one. Nothing vouches for such a package.
+            (Signatures::Optional, is_signed) => Some(seals(!is_signed)),
+            (Signatures::Required, _) => Some(seals(true)),
+        }
+    }
+
+    /// The keys that may sign packages (0) or databases (1): all of the keyring, if so configured.
+    fn keys(&self, of: usize) -> SignedBy {
+        let mut signed_by = self.spec.signed_by.clone();
+        if self.spec.sig_level.is_some_and(|level| level.trust_all[of]) {
+            for key in &mut signed_by.keys {
+                if let KeyRef::Endorsed(dir) = key {
+                    *key = KeyRef::Every(std::mem::take(dir));
+                }
+            }
+        }
+        signed_by
+    }
+
+    /// Tells whether the database had a signature when it was last seen: whoever takes that away has a reason.
+    fn was_signed(&self, file: &str) -> bool {
+        let is_signature = |(name, _): &(String, Sha256)| name.strip_suffix(".sig") == Some(file);
+        self.door.seen(&self.spec.key()).is_some_and(|seen| seen.files.iter().any(is_signature))
     }
 
     fn fetch(&self, file: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, Error> {

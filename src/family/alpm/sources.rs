@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::config::SigLevel;
 use crate::base::trust::{KeyRef, SignedBy};
 use crate::config::Source;
 use crate::family::address::{BadSource, Base, checked, escape};
@@ -30,8 +31,10 @@ pub struct RepoSpec {
     pub layout: Layout,
     /// The architecture to build for, in pacman's words.
     pub arch: String,
-    /// The keys that may sign it.
+    /// The keys that may sign it and its packages.
     pub signed_by: SignedBy,
+    /// What must be signed; absent where nobody said: the database, or else each package.
+    pub sig_level: Option<SigLevel>,
     /// Whether it was written with `[trusted=yes]`, which counts only together with `--no-verify`.
     pub trusted: bool,
     /// Where it was written.
@@ -111,6 +114,7 @@ pub fn parse_repo(value: &str, databases: &[String], arch: &str, directory: &Pat
         layout,
         arch: arch.to_owned(),
         signed_by: signed_by.clone(),
+        sig_level: None,
         trusted,
         source: source.clone(),
     };
@@ -175,6 +179,7 @@ pub fn mirror(base: &Base, databases: &[String], arch: &str, source: &Source) ->
             layout,
             arch: arch.to_owned(),
             signed_by,
+            sig_level: None,
             trusted: false,
             source: source.clone(),
         })

@@ -237,6 +237,7 @@ impl ApkCatalog {
             location: location(&index.base, &file)?,
             sha256: Sha256::of(proof.as_bytes()),
             proof: Some(proof),
+            seal: None,
             size_bytes: size_bytes.filter(|size| *size > 0).ok_or(Flaw::Missing("S"))?,
             installed_bytes,
             source: format!("{} {version}", origin.unwrap_or(name)),

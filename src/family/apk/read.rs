@@ -40,8 +40,10 @@ pub struct Control {
     pub replaces: Vec<String>,
     /// Of two packages that ship the same file that with the higher one keeps it.
     pub replaces_priority: u64,
-    /// The digest of this segment, as compressed, as the index has it.
+    /// The digest of this segment, as compressed, as indexes have it (`Q1`).
     pub checksum: Checksum,
+    /// Its other digest, which an index may have instead (`Q2`).
+    pub wide_checksum: Checksum,
     /// Who signed this segment, as the file claims.
     pub signatures: Vec<RsaSignature>,
 }
@@ -55,8 +57,12 @@ pub fn control(package_file: &mut dyn Read) -> Result<Control, ReadError> {
 pub fn prove(package_file: &mut dyn Read, wanted: &Checksum) -> Result<Control, ReadError> {
     let mut input = begin(package_file)?;
     let control = read_control(&mut input)?;
-    if control.checksum != *wanted {
-        let (wanted, found) = (wanted.to_string(), control.checksum.to_string());
+    let found = match wanted {
+        Checksum::Sha1(_) => &control.checksum,
+        Checksum::Sha256(_) => &control.wide_checksum,
+    };
+    if found != wanted {
+        let (wanted, found) = (wanted.to_string(), found.to_string());
         return Err(ReadError::Mismatch { field: "checksum of the control segment", wanted, found });
     }
     io::copy(&mut input, &mut io::sink())?;
@@ -168,6 +174,7 @@ fn read_control(input: &mut Tap<'_>) -> Result<Control, ReadError> {
     let sha1 = std::mem::take(&mut input.sha1).finish();
     let sha1 =
         sha1.ok_or_else(|| ReadError::Format("the control segment was made to have the SHA-1 digest of another".to_owned()))?;
+    let sha256 = std::mem::take(&mut input.sha256).finish();
     input.begin_segment();
     let mut info = None;
     let mut archive = segments::archive(&unpacked);
@@ -188,11 +195,11 @@ fn read_control(input: &mut Tap<'_>) -> Result<Control, ReadError> {
     }
     let info = info.ok_or_else(|| ReadError::Format("the control segment holds no `.PKGINFO`".to_owned()))?;
     let info = String::from_utf8(info).map_err(|_| ReadError::Format("`.PKGINFO` is no UTF-8 text".to_owned()))?;
-    parse(&info, Checksum::Sha1(sha1), signatures)
+    parse(&info, [Checksum::Sha1(sha1), Checksum::Sha256(*sha256.as_bytes())], signatures)
 }
 
 /// Reads `.PKGINFO`: lines `key = value`.
-fn parse(info: &str, checksum: Checksum, signatures: Vec<RsaSignature>) -> Result<Control, ReadError> {
+fn parse(info: &str, [checksum, wide_checksum]: [Checksum; 2], signatures: Vec<RsaSignature>) -> Result<Control, ReadError> {
     let fields = || {
         info.lines()
             .filter(|line| !line.starts_with('#'))
@@ -217,6 +224,7 @@ fn parse(info: &str, checksum: Checksum, signatures: Vec<RsaSignature>) -> Resul
         replaces: fields().filter(|(key, _)| *key == "replaces").map(|(_, value)| value.to_owned()).collect(),
         replaces_priority: one("replaces_priority")?.and_then(|value| value.parse().ok()).unwrap_or(0),
         checksum,
+        wide_checksum,
         signatures,
     };
     match version::is_valid(&control.version) {

@@ -526,6 +526,7 @@ fn read_package(paragraph: Paragraph<'_>, base: &Location) -> Result<Package, Fl
         sha256,
         size_bytes,
         proof: None,
+        seal: None,
         installed_bytes,
         source,
         rank: 0,

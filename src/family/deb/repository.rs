@@ -160,6 +160,7 @@ impl Opener<'_> {
                         bytes,
                         sha256,
                         policy: Policy::default(),
+                        seals: None,
                     });
                     found += 1;
                 }
@@ -191,8 +192,14 @@ impl Opener<'_> {
         let trusted = self.release(path, None)?;
         match self.index(path, "Packages", trusted.as_ref())? {
             Some((bytes, sha256)) => {
-                let index =
-                    Index { label: self.repo(), base: self.root(&[path], &bytes), bytes, sha256, policy: Policy::default() };
+                let index = Index {
+                    label: self.repo(),
+                    base: self.root(&[path], &bytes),
+                    bytes,
+                    sha256,
+                    policy: Policy::default(),
+                    seals: None,
+                };
                 Ok((trusted, vec![index]))
             }
             None => Err(Error::NotFound(self.repo())),
@@ -209,6 +216,7 @@ impl Opener<'_> {
             bytes,
             sha256,
             policy: Policy::default(),
+            seals: None,
         };
         if !self.options.verify {
             let from = self.spec.base.join(path)?;

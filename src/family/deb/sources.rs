@@ -462,7 +462,7 @@ fn is_archive_keyring(key: &KeyRef) -> bool {
             let name = name.to_string_lossy();
             name.starts_with("debian-archive-") || name.starts_with("ubuntu-archive-")
         }),
-        KeyRef::Fingerprint(_) | KeyRef::Block(_) | KeyRef::Endorsed(_) => false,
+        KeyRef::Fingerprint(_) | KeyRef::Block(_) | KeyRef::Endorsed(_) | KeyRef::Every(_) => false,
     }
 }
 

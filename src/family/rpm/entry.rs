@@ -5,6 +5,8 @@ use std::path::Path;
 use super::rich;
 use super::scan::evr;
 use super::xml::{self, Scanner, Tag};
+use crate::base::checksum::{Checksum, Kind};
+use crate::base::digest::Sha256;
 use crate::base::limit;
 use crate::package::{Capability, Constraint, Flaw, Location, Op, Package, Relations, Requirement, Term, Terms};
 
@@ -146,9 +148,13 @@ pub fn package(element: &[u8], base: &Location) -> Result<Package, Flaw> {
         }
     }
     let (kind, digest) = digest.ok_or(Flaw::Missing("checksum"))?;
-    if kind != "sha256" {
-        return Err(malformed("checksum", &kind, "a checksum of type sha256"));
-    }
+    let kind = Kind::by_name(&kind)
+        .ok_or_else(|| malformed("checksum", &kind, "a checksum of type sha256, sha512, sha384, sha1 or md5"))?;
+    let checksum =
+        Checksum::parse(kind, &digest).map_err(|_| malformed("checksum", &digest, "hexadecimal digits of its type"))?;
+    // Without a SHA-256 digest the package is known by that of what proves it.
+    let proof = checksum.as_sha256().is_none().then(|| checksum.to_string());
+    let sha256 = checksum.as_sha256().unwrap_or_else(|| Sha256::of(checksum.to_string().as_bytes()));
     let size = size.ok_or(Flaw::Missing("size"))?;
     let size_bytes = size.parse().ok().filter(|&bytes| bytes > 0 && bytes <= limit::PACKAGE_BYTES_MAX);
     let (href, own_base) = href.ok_or(Flaw::Missing("location"))?;
@@ -159,9 +165,10 @@ pub fn package(element: &[u8], base: &Location) -> Result<Package, Flaw> {
         arch: String::new(),
         repo: String::new(),
         location: location(own_base.as_ref().filter(|_| matches!(base, Location::Url(_))).unwrap_or(base), &href)?,
-        sha256: digest.parse().map_err(|_| malformed("checksum", &digest, "64 hexadecimal digits"))?,
+        sha256,
         size_bytes: size_bytes.ok_or_else(|| malformed("size", &size, "a number of bytes from 1 to 4294967296"))?,
-        proof: None,
+        proof,
+        seal: None,
         installed_bytes: installed.and_then(|bytes| bytes.parse().ok()).unwrap_or(0),
         source,
         rank: 0,

@@ -22,6 +22,8 @@ const STORE_BYTES_MAX: u32 = 64 << 20;
 #[derive(Debug)]
 pub struct Header {
     entries: Vec<Entry>,
+    /// The beginning and the index, as they stand in the file.
+    index: Vec<u8>,
     store: Vec<u8>,
     /// Digest of the header as it stands in the file.
     pub sha256: Sha256,
@@ -42,6 +44,29 @@ fn format(what: impl Into<String>) -> ReadError {
 /// Reads the signature header and the header, and leaves the reader where the payload begins. The header has the digest that
 /// the signature header claims, if it claims one.
 pub fn read(file: &mut dyn Read) -> Result<Header, ReadError> {
+    let beginning = beginning(file)?;
+    let claimed = beginning.signature.text(tag::SIG_SHA256);
+    match claimed {
+        Some(claimed) if claimed.parse::<Sha256>().ok().as_ref() != Some(&beginning.main.sha256) => {
+            Err(format(format!("the header has the digest {}, and the package says {claimed}", beginning.main.sha256)))
+        }
+        _ => Ok(beginning.main),
+    }
+}
+
+/// What stands before the payload.
+#[derive(Debug)]
+pub struct Beginning {
+    /// Signatures and digests; nothing vouches for it.
+    pub signature: Header,
+    /// The header.
+    pub main: Header,
+    /// Where the header begins.
+    pub main_at: u64,
+}
+
+/// Reads what stands before the payload; no digest is checked.
+pub fn beginning(file: &mut dyn Read) -> Result<Beginning, ReadError> {
     let mut lead = [0; LEAD_BYTES];
     file.read_exact(&mut lead)?;
     if lead[..4] != LEAD_MAGIC {
@@ -51,14 +76,9 @@ pub fn read(file: &mut dyn Read) -> Result<Header, ReadError> {
         return Err(ReadError::Unsupported(format!("version {} of the package format", lead[4])));
     }
     let signature = Header::read(file, "signature header", 8)?;
+    let main_at = LEAD_BYTES + signature.size_bytes().next_multiple_of(8);
     let main = Header::read(file, "header", 1)?;
-    let claimed = signature.text(tag::SIG_SHA256);
-    match claimed {
-        Some(claimed) if claimed.parse::<Sha256>().ok().as_ref() != Some(&main.sha256) => {
-            Err(format(format!("the header has the digest {}, and the package says {claimed}", main.sha256)))
-        }
-        _ => Ok(main),
-    }
+    Ok(Beginning { signature, main, main_at: main_at as u64 })
 }
 
 impl Header {
@@ -109,7 +129,24 @@ impl Header {
                 entries.push(entry);
             }
         }
-        Ok(Self { entries, store, sha256: hasher.finish() })
+        let index = [&intro[..], &bytes].concat();
+        Ok(Self { entries, index, store, sha256: hasher.finish() })
+    }
+
+    /// Returns how many bytes of the file it takes, without padding.
+    pub fn size_bytes(&self) -> usize {
+        self.index.len() + self.store.len()
+    }
+
+    /// Returns the bytes of the file that it was read from.
+    pub fn raw(&self) -> Vec<u8> {
+        [&self.index[..], &self.store].concat()
+    }
+
+    /// Returns the bytes of a tag that is neither numbers nor text.
+    pub fn bytes(&self, tag: u32) -> Option<&[u8]> {
+        let entry = self.entry(tag, &[7])?;
+        Some(&self.store[entry.start..entry.start + entry.count])
     }
 
     fn entry(&self, tag: u32, kinds: &[u32]) -> Option<&Entry> {
@@ -177,8 +214,17 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 /// Numbers of what a header holds.
 #[allow(missing_docs, reason = "the names are rpm's")]
 pub mod tag {
-    pub const SIG_SHA256: u32 = 273;
     pub const PUBKEYS: u32 = 266;
+    pub const SIG_DSA: u32 = 267;
+    pub const SIG_RSA: u32 = 268;
+    pub const SIG_SHA1: u32 = 269;
+    pub const SIG_LONG_SIZE: u32 = 270;
+    pub const SIG_SHA256: u32 = 273;
+    pub const SIG_OPENPGP: u32 = 278;
+    pub const SIG_SIZE: u32 = 1000;
+    pub const SIG_PGP: u32 = 1002;
+    pub const SIG_MD5: u32 = 1004;
+    pub const SIG_GPG: u32 = 1005;
     pub const NAME: u32 = 1000;
     pub const VERSION: u32 = 1001;
     pub const RELEASE: u32 = 1002;
@@ -210,6 +256,7 @@ pub mod tag {
     pub const FILE_DIGEST_ALGO: u32 = 5011;
     pub const PAYLOAD_DIGEST: u32 = 5092;
     pub const PAYLOAD_DIGEST_ALGO: u32 = 5093;
+    pub const PAYLOAD_SHA512: u32 = 5121;
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::version::{self, Relation};
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::glob;
 use crate::base::limit;
+use crate::base::trust::{Seal, SealPlace, Seals};
 use crate::family::repo::{self, Policy};
 use crate::package::{
     Catalog, Constraint, Flaw, Location, Op, Package, PackageId, Refusal, Relations, Resolver, Solvables, Terms,
@@ -39,6 +40,8 @@ pub struct Index {
     pub primary: Vec<u8>,
     /// `filelists.xml`, decompressed; empty if it was not fetched.
     pub filelists: Vec<u8>,
+    /// How its packages are signed themselves, where that counts.
+    pub seals: Option<Seals>,
 }
 
 /// An index cannot be read.
@@ -95,6 +98,7 @@ struct Origin {
     label: String,
     base: Location,
     policy: Policy,
+    seals: Option<Seals>,
 }
 
 impl Origin {
@@ -153,7 +157,7 @@ impl RpmCatalog {
             }
             texts.indexes.push(Arc::new(index.primary));
             filelists.push(index.filelists);
-            origins.push(Origin { label: index.label, base: index.base, policy: index.policy });
+            origins.push(Origin { label: index.label, base: index.base, policy: index.policy, seals: index.seals });
         }
         let mut found = Found::default();
         for (number, origin) in origins.iter().enumerate() {
@@ -204,6 +208,7 @@ impl RpmCatalog {
                     policy: index.policy,
                     primary: index.bytes,
                     filelists: Vec::new(),
+                    seals: index.seals,
                 }),
             }
         }
@@ -308,14 +313,16 @@ impl Catalog for RpmCatalog {
 
     fn package(&self, id: PackageId) -> Result<Package, Refusal> {
         let relations = self.relations(id).map_err(Clone::clone)?.clone();
-        let base = &self.origins[self.entry(id).index as usize].base;
-        let package = entry::package(self.element(id), base).map_err(|flaw| self.refuse(id, flaw))?;
+        let origin = &self.origins[self.entry(id).index as usize];
+        let package = entry::package(self.element(id), &origin.base).map_err(|flaw| self.refuse(id, flaw))?;
+        let seal = |by: &Seals| Box::new(Seal { by: by.clone(), place: SealPlace::Header });
         Ok(Package {
             name: self.name(id).to_owned(),
             version: self.version(id).to_owned(),
             arch: self.arch(id).to_owned(),
             repo: self.repo(id).to_owned(),
             rank: self.rank(id),
+            seal: origin.seals.as_ref().map(seal),
             requires: relations.requires,
             recommends: relations.recommends,
             provides: relations.provides,

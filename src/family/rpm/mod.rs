@@ -13,6 +13,7 @@ pub mod read;
 pub mod repository;
 pub mod rich;
 mod scan;
+pub mod signature;
 pub mod sources;
 mod symbol;
 pub mod variables;

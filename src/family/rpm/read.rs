@@ -91,7 +91,8 @@ pub fn identity(package_file: &mut dyn Read) -> Result<Identity, ReadError> {
     identify(&header::read(package_file)?)
 }
 
-fn identify(header: &Header) -> Result<Identity, ReadError> {
+/// Reads of a header what the package says about itself.
+pub(super) fn identify(header: &Header) -> Result<Identity, ReadError> {
     let text = |tag, name: &str| header.text(tag).ok_or_else(|| ReadError::Format(format!("the header has no {name}")));
     let epoch = header.number(tag::EPOCH).filter(|epoch| *epoch != 0).map_or(String::new(), |epoch| format!("{epoch}:"));
     let (names, flags) = (names(header)?, header.numbers(tag::FILE_FLAGS));
@@ -161,7 +162,8 @@ pub fn payload(package_file: &mut dyn Read, expected: Option<&Package>, visit: &
     result
 }
 
-fn check_identity(identity: &Identity, package: &Package) -> Result<(), ReadError> {
+/// Refuses a package that is another than the repository lists.
+pub(super) fn check_identity(identity: &Identity, package: &Package) -> Result<(), ReadError> {
     let fields = [
         ("name", &package.name, &identity.name),
         ("version", &package.version, &identity.version),

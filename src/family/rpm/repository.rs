@@ -6,11 +6,12 @@
 use super::metalink::{self, Mirrors};
 use super::sources::{MirrorList, RepoSpec};
 use super::xml::{self, Scanner};
+use crate::base::checksum::{Checksum, Kind};
 use crate::base::date::{self, Seconds};
 use crate::base::digest::Sha256;
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::limit;
-use crate::base::trust::Seen;
+use crate::base::trust::{Seals, Seen, Signer};
 use crate::family::address::{BadName, Base};
 use crate::family::door::{Door, DoorError};
 use crate::family::repo::{Index, Options, Repository};
@@ -37,7 +38,7 @@ pub enum Error {
     /// There is no list of metadata.
     #[error("`{0}` is not a package repository: it has no `repodata/repomd.xml`")]
     NotFound(String),
-    /// There is a repository, but nothing that vouches for it.
+    /// There is a repository, but its metadata must be signed, by its configuration or by what was seen before.
     #[error("the metadata of `{0}` are not signed")]
     Unsigned(String),
     /// The signature does not count.
@@ -102,16 +103,14 @@ pub enum Error {
         name: String,
     },
     /// A file differs from what the list says of it.
-    #[error("`{name}` of `{repo}` has the digest {found}, and `repomd.xml` says {wanted}")]
+    #[error("`{name}` of `{repo}` does not have the digest {wanted} that `repomd.xml` says")]
     Digest {
         /// The repository.
         repo: String,
         /// The file.
         name: String,
         /// What the list says.
-        wanted: Sha256,
-        /// What it has.
-        found: Sha256,
+        wanted: Checksum,
     },
     /// A file cannot be decompressed.
     #[error("`{name}` of `{repo}` cannot be decompressed")]
@@ -157,7 +156,7 @@ impl Diagnostic for Error {
 
     fn hints(&self) -> Vec<String> {
         match self {
-            Error::Unsigned(_) => vec!["use `--no-verify` if you trust where it comes from".to_owned()],
+            Error::Unsigned(_) => vec!["`--no-verify` takes it as it is, if you trust where it comes from".to_owned()],
             Error::Signature { source, .. } | Error::Fetch { source, .. } => source.hints(),
             Error::NeverSeen(_) => vec!["run once without `--offline`".to_owned()],
             _ => Vec::new(),
@@ -169,8 +168,8 @@ impl Diagnostic for Error {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Listed {
     name: String,
-    sha256: Sha256,
-    open_sha256: Option<Sha256>,
+    checksum: Checksum,
+    open_checksum: Option<Checksum>,
     size_bytes: Option<u64>,
 }
 
@@ -285,18 +284,9 @@ impl Opener<'_> {
         if !self.mirrors.list.accepts(&text) {
             return Err(Error::Unknown { repo: self.repo.clone(), mirror: self.base.to_string() });
         }
-        let signer = match (self.options.verify, &signature) {
-            (false, _) => None,
-            (true, None) => return Err(Error::Unsigned(self.repo)),
-            (true, Some(signature)) => {
-                let verdict = self.door.verify(&self.spec.signed_by, &text, signature);
-                Some(verdict.map_err(|source| Error::Signature { repo: self.repo.clone(), source })?)
-            }
-        };
+        let signer = self.signer(&text, signature.as_deref())?;
         let list = parse(&text).map_err(|what| Error::List { repo: self.repo.clone(), what })?;
-        if let Some(signature) = &signature {
-            self.check_direction(&list, &text, signature)?;
-        }
+        self.check_direction(&list, &text, signature.as_deref())?;
         let mut indexes = vec![self.index(&list.primary)?];
         // The list of all files is large; most repositories never need it.
         if let Some(filelists) = &list.filelists
@@ -304,6 +294,8 @@ impl Opener<'_> {
         {
             indexes.push(self.index(filelists)?);
         }
+        let seals = self.seals(signer.as_ref());
+        indexes.iter_mut().for_each(|index| index.seals = seals.clone());
         let priority = USUAL_PRIORITY.1.saturating_add(USUAL_PRIORITY.0.saturating_sub(self.spec.policy.priority));
         Ok(Repository { name: self.repo, signer, date: list.date, priority, indexes })
     }
@@ -335,8 +327,37 @@ impl Opener<'_> {
         self.base.to_string()
     }
 
+    /// Tells who signed the list; nobody, where that is allowed.
+    fn signer(&self, text: &[u8], signature: Option<&[u8]>) -> Result<Option<Signer>, Error> {
+        match signature.filter(|_| self.options.verify) {
+            Some(signature) => {
+                let verdict = self.door.verify(&self.spec.signed_by, text, signature);
+                Ok(Some(verdict.map_err(|source| Error::Signature { repo: self.repo.clone(), source })?))
+            }
+            None if !self.options.verify => Ok(None),
+            // Who takes a signature away that was there before has a reason.
+            None if self.spec.signatures.metadata || !self.spec.signatures.packages || self.was_signed() => {
+                Err(Error::Unsigned(self.repo.clone()))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// How packages must be signed: where nobody signed the metadata, as in Fedora's repositories, each of them.
+    fn seals(&self, signer: Option<&Signer>) -> Option<Seals> {
+        let is_needed = self.options.verify && signer.is_none();
+        is_needed.then(|| Seals { signed_by: self.spec.signed_by.clone(), required: true })
+    }
+
     /// Refuses metadata older than such that were seen before, and remembers them otherwise.
-    fn check_direction(&self, list: &List, text: &[u8], signature: &[u8]) -> Result<(), Error> {
+    fn check_direction(&self, list: &List, text: &[u8], signature: Option<&[u8]>) -> Result<(), Error> {
+        let Some(signature) = signature else {
+            // A date that nobody signed must not keep a signed one out.
+            if self.options.verify && !self.options.offline {
+                self.remember(0, text, None);
+            }
+            return Ok(());
+        };
         let Some(found) = list.date else { return Ok(()) };
         match self.door.seen(&self.spec.key()) {
             Some(seen) if found < seen.date => {
@@ -344,51 +365,67 @@ impl Opener<'_> {
             }
             _ if self.options.offline => Ok(()),
             _ => {
-                self.remember(found, text, signature);
+                self.remember(found, text, Some(signature));
                 Ok(())
             }
         }
     }
 
-    fn remember(&self, date: Seconds, text: &[u8], signature: &[u8]) {
-        let kept = [(LIST, text), (SIGNATURE, signature), (MIRRORS, &self.mirrors.bytes[..])];
+    fn remember(&self, date: Seconds, text: &[u8], signature: Option<&[u8]>) {
+        if matches!(self.base, Base::Dir(_)) && signature.is_none() {
+            return;
+        }
+        let kept = [(LIST, text), (SIGNATURE, signature.unwrap_or_default()), (MIRRORS, &self.mirrors.bytes[..])];
         let files = kept.into_iter().filter(|(_, bytes)| !bytes.is_empty()).map(|(name, bytes)| {
             let sha256 = Sha256::of(bytes);
             self.door.keep(&sha256, bytes);
             (name.to_owned(), sha256)
         });
-        let (repository, fetched) = (self.spec.key(), self.options.now);
-        self.door.remember(&Seen { repository, date, text: Sha256::of(text), fetched, files: files.collect() });
+        let (repository, fetched, files) = (self.spec.key(), self.options.now, files.collect());
+        self.door.remember(&Seen { repository, date, text: Sha256::of(text), fetched, files });
+    }
+
+    /// Tells whether the list had a signature when it was last seen: whoever takes that away has a reason.
+    fn was_signed(&self) -> bool {
+        self.door.seen(&self.spec.key()).is_some_and(|seen| seen.files.iter().any(|(name, _)| name == SIGNATURE))
     }
 
     /// Fetches a file of the list, verified and decompressed.
     fn index(&self, listed: &Listed) -> Result<Index, Error> {
         let (repo, name) = (|| self.repo.clone(), || listed.name.clone());
-        let bytes = match listed.open_sha256.as_ref().and_then(|sha256| self.door.cached(sha256)) {
+        let check = |wanted: &Checksum, bytes: &[u8]| match wanted.fits(&mut &*bytes) {
+            Ok(true) => Ok(()),
+            _ => Err(Error::Digest { repo: repo(), name: name(), wanted: wanted.clone() }),
+        };
+        let open_sha256 = listed.open_checksum.as_ref().and_then(Checksum::as_sha256);
+        let bytes = match open_sha256.and_then(|sha256| self.door.cached(&sha256)) {
             Some(bytes) => bytes,
             None => {
                 let packed = self.packed(listed)?.ok_or_else(|| Error::Gone { repo: repo(), name: name() })?;
-                let found = Sha256::of(&packed);
-                if found != listed.sha256 {
-                    return Err(Error::Digest { repo: repo(), name: name(), wanted: listed.sha256, found });
-                }
+                check(&listed.checksum, &packed)?;
                 let bytes = decode::all(format_of(&listed.name), &packed, limit::INDEX_BYTES_MAX);
                 bytes.map_err(|source| Error::Decompress { repo: repo(), name: name(), source })?
             }
         };
         let sha256 = Sha256::of(&bytes);
-        if let Some(wanted) = listed.open_sha256.filter(|wanted| *wanted != sha256) {
-            return Err(Error::Digest { repo: repo(), name: name(), wanted, found: sha256 });
+        match (&listed.open_checksum, open_sha256) {
+            (Some(wanted), Some(digest)) if digest != sha256 => {
+                return Err(Error::Digest { repo: repo(), name: name(), wanted: wanted.clone() });
+            }
+            (Some(wanted), None) => check(wanted, &bytes)?,
+            _ => {}
         }
         self.door.keep(&sha256, &bytes);
         let policy = self.spec.policy.clone();
-        Ok(Index { label: repo(), base: (&self.base).into(), bytes, sha256, policy })
+        Ok(Index { label: repo(), base: (&self.base).into(), bytes, sha256, policy, seals: None })
     }
 
     fn packed(&self, listed: &Listed) -> Result<Option<Vec<u8>>, Error> {
-        let Some(size_bytes) = listed.size_bytes else { return self.fetch(&listed.name, limit::INDEX_BYTES_MAX) };
+        let (Some(size_bytes), Some(sha256)) = (listed.size_bytes, listed.checksum.as_sha256()) else {
+            return self.fetch(&listed.name, listed.size_bytes.unwrap_or(limit::INDEX_BYTES_MAX).min(limit::INDEX_BYTES_MAX));
+        };
         let from = self.base.join(&listed.name).map_err(|source| Error::Name { repo: self.repo.clone(), source })?;
-        let fetched = self.door.fetch_exact(&from, &listed.sha256, size_bytes.min(limit::INDEX_BYTES_MAX));
+        let fetched = self.door.fetch_exact(&from, &sha256, size_bytes.min(limit::INDEX_BYTES_MAX));
         fetched.map_err(|source| Error::Fetch { repo: self.repo.clone(), source })
     }
 }
@@ -443,7 +480,7 @@ fn parse(text: &[u8]) -> Result<List, String> {
 
 fn listed(scanner: &mut Scanner<'_>) -> Result<Listed, String> {
     let text = |raw: &[u8]| String::from_utf8_lossy(&xml::decode(raw.trim_ascii())).into_owned();
-    let (mut name, mut sha256, mut open_sha256, mut size_bytes) = (None, None, None, None);
+    let (mut name, mut checksum, mut open_checksum, mut size_bytes) = (None, None, None, None);
     while let Some(tag) = scanner.tag().map_err(|flaw| flaw.what.to_owned())? {
         if tag.is_end {
             if tag.name == b"data" {
@@ -456,18 +493,19 @@ fn listed(scanner: &mut Scanner<'_>) -> Result<Listed, String> {
             b"size" => size_bytes = text(scanner.text()).parse().ok(),
             b"checksum" | b"open-checksum" => {
                 let (kind, digest) = (tag.get(b"type").map(text).unwrap_or_default(), text(scanner.text()));
-                if kind != "sha256" {
-                    return Err(format!("a file has a checksum of type `{kind}`, wanted sha256"));
-                }
-                let digest = digest.parse::<Sha256>().map_err(|_| format!("`{digest}` is no sha256 digest"))?;
-                *(if tag.name == b"checksum" { &mut sha256 } else { &mut open_sha256 }) = Some(digest);
+                // By MD5 nothing can be told from what somebody made to look like it.
+                let kind = Kind::by_name(&kind)
+                    .filter(|kind| *kind != Kind::Md5)
+                    .ok_or_else(|| format!("a file has a checksum of type `{kind}`, wanted sha256, sha512, sha384 or sha1"))?;
+                let digest = Checksum::parse(kind, &digest).map_err(|_| format!("`{digest}` is no {} digest", kind.name()))?;
+                *(if tag.name == b"checksum" { &mut checksum } else { &mut open_checksum }) = Some(digest);
             }
             _ => {}
         }
     }
     let name = name.ok_or("a file has no location")?;
-    let sha256 = sha256.ok_or("a file has no checksum")?;
-    Ok(Listed { name, sha256, open_sha256, size_bytes })
+    let checksum = checksum.ok_or("a file has no checksum")?;
+    Ok(Listed { name, checksum, open_checksum, size_bytes })
 }
 
 #[cfg(test)]

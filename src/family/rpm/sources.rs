@@ -9,18 +9,19 @@ use crate::family::address::{BadSource, Base};
 use crate::family::repo::Policy;
 use crate::package::Location;
 
-/// What must be signed in a repository.
+/// What must be signed in a repository. Whatever is said here, a package is believed only by a signature of its own or one of the metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signatures {
-    /// Each package.
+    /// Each package (`gpgcheck=1`), where the metadata are not signed.
     pub packages: bool,
-    /// The list of metadata.
+    /// The list of metadata (`repo_gpgcheck=1`).
     pub metadata: bool,
 }
 
 impl Default for Signatures {
+    /// The one or the other, as it is.
     fn default() -> Self {
-        Self { packages: true, metadata: true }
+        Self { packages: true, metadata: false }
     }
 }
 
@@ -69,12 +70,12 @@ pub struct RepoSpec {
     pub written: String,
     /// Which of its packages count, and before whose.
     pub policy: Policy,
-    /// What must be signed in it.
-    pub signatures: Signatures,
     /// Whether one can do without it.
     pub is_optional: bool,
-    /// The keys that may sign it.
+    /// The keys that may sign its metadata or its packages.
     pub signed_by: SignedBy,
+    /// What must be signed in it.
+    pub signatures: Signatures,
     /// Where it was written.
     pub source: Source,
 }

@@ -5,11 +5,12 @@
 //! see two different files; [`first`] is for images, whose segments follow each other. Nothing is ever read past a failure, and a step
 //! that neither takes nor gives ends in an error: dpkg once span for ever on a zstd member without an end (CVE-2026-2219).
 //!
-//! Formats: RFC 1952 (gzip), <https://tukaani.org/xz/xz-file-format.txt>, RFC 8878 (zstd),
+//! Formats: RFC 1952 (gzip), <https://sourceware.org/bzip2/manual/manual.html>, <https://tukaani.org/xz/xz-file-format.txt>, RFC 8878 (zstd),
 //! <https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md> (the legacy frame).
 
 use std::io::{self, Read};
 
+use bzip2::{Decompress as Bunzip, Status as BunzipStatus};
 use flate2::{Decompress, FlushDecompress, Status as InflateStatus};
 use liblzma::stream::{Action, Error as XzError, Status as XzStatus, Stream, TELL_UNSUPPORTED_CHECK};
 use zstd::stream::raw::{DParameter, Decoder as ZstdContext, Operation as _};
@@ -150,7 +151,7 @@ fn engine(format: Format) -> Result<Option<Box<dyn Engine>>, DecodeError> {
         Format::Xz | Format::Lzma => Box::new(Xz { format, stream: xz_stream(format)? }),
         Format::Zstd => Box::new(zstd_context()?),
         Format::Lz4 => Box::new(Lz4::default()),
-        Format::Bzip2 => return Err(DecodeError::Unsupported("bzip2 compression".into())),
+        Format::Bzip2 => Box::new(Bzip2(Bunzip::new(false))),
     }))
 }
 
@@ -346,6 +347,31 @@ impl Engine for Gzip {
             taken: (self.0.total_in() - before.0) as usize,
             given: (self.0.total_out() - before.1) as usize,
             frame_ended: status == InflateStatus::StreamEnd,
+        })
+    }
+}
+
+/// Old packages, and apt's copies of indexes. A file that `pbzip2` made has a frame for each block.
+struct Bzip2(Bunzip);
+
+impl Engine for Bzip2 {
+    fn begin(&mut self) -> Result<(), DecodeError> {
+        if self.0.total_in() > 0 {
+            self.0 = Bunzip::new(false);
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, input: &[u8], output: &mut [u8], _last: bool) -> Result<Step, DecodeError> {
+        let before = (self.0.total_in(), self.0.total_out());
+        let status = self
+            .0
+            .decompress(input, output)
+            .map_err(|err| DecodeError::Damaged { format: Format::Bzip2, detail: err.to_string() })?;
+        Ok(Step {
+            taken: (self.0.total_in() - before.0) as usize,
+            given: (self.0.total_out() - before.1) as usize,
+            frame_ended: status == BunzipStatus::StreamEnd,
         })
     }
 }
@@ -668,9 +694,41 @@ mod tests {
     }
 
     #[test]
-    fn e13_bzip2_is_named() {
-        let err = reader(Format::Bzip2, &b"BZh9"[..]).err().expect("refused");
-        assert_eq!((err.kind(), err.to_string().as_str()), (io::ErrorKind::Unsupported, "bzip2 compression is not supported"));
+    fn bzip2_is_read_as_bunzip2_reads_it() {
+        use std::io::Write;
+        let packed = |bytes: &[u8], level: &str| {
+            let mut tool = std::process::Command::new("bzip2");
+            tool.args(["-c", level]).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+            let mut tool = tool.spawn().expect("bzip2, of the Debian package bzip2");
+            let (mut input, bytes) = (tool.stdin.take().expect("a pipe"), bytes.to_vec());
+            let writer = std::thread::spawn(move || input.write_all(&bytes));
+            let output = tool.wait_with_output().expect("bzip2").stdout;
+            writer.join().expect("no panic").expect("writing");
+            output
+        };
+        for (size, level) in [(0, "-9"), (1, "-1"), (300_000, "-1"), (2_500_000, "-9")] {
+            let bytes = sample(size);
+            let file = packed(&bytes, level);
+            assert!(all(Format::Bzip2, &file, u64::MAX).expect("reads") == bytes, "{size}");
+            // Several frames, as pbzip2 writes them; a frame and something else.
+            let two = [&file[..], &file].concat();
+            assert!(all(Format::Bzip2, &two, u64::MAX).expect("reads") == [&bytes[..], &bytes].concat(), "{size}");
+            let err = all(Format::Bzip2, &[&file[..], b"x"].concat(), u64::MAX).expect_err("something follows");
+            assert!(err.to_string().contains("followed"), "{err}");
+            for cut in [file.len() - 1, file.len() / 2, 5, 3] {
+                assert!(all(Format::Bzip2, &file[..cut], u64::MAX).is_err(), "{size} cut at {cut}");
+            }
+        }
+        let good = packed(&sample(100_000), "-9");
+        for at in (4..good.len()).step_by(good.len() / 40) {
+            let mut bytes = good.clone();
+            bytes[at] ^= 4;
+            assert!(all(Format::Bzip2, &bytes, u64::MAX).is_err(), "byte {at}");
+        }
+        // 45 bytes that say 900,000.
+        let bomb = packed(&vec![0; 50 << 20], "-9");
+        assert!(bomb.len() < 100);
+        assert_eq!(all(Format::Bzip2, &bomb, 1000).expect_err("too large").kind(), io::ErrorKind::FileTooLarge);
     }
 
     #[test]

@@ -1,0 +1,87 @@
+//! Damaged input for every parser of RPM, ALPM and APK: no panic, and no more memory than the input can ask for.
+//!
+//! The corpus is the project's own repositories. Every round changes one input in a way that its seed determines, so that a message
+//! with target and seed is enough to have the fault again: `MKINITRD_TEST_SEED=N`. `MKINITRD_TEST_TIER=slow` gives each target five
+//! minutes, `MKINITRD_TEST_SECONDS` another time. `docs/decisions/fuzzing.md` says why this is no libFuzzer.
+#![allow(clippy::print_stdout, reason = "how many rounds there were is told")]
+
+mod change;
+mod memory;
+#[path = "../repositories/mod.rs"]
+#[allow(dead_code, reason = "other test programs use the rest")]
+mod repositories;
+mod targets;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use change::Change;
+use targets::Target;
+
+/// What a parser may take whatever its input is: tables, decompressors' windows.
+const BASE_BYTES: usize = 4 << 20;
+/// What it may take for each byte of input, decompressed.
+const BYTES_PER_BYTE: usize = 32;
+
+/// Runs a target until its time is over.
+fn fuzz(target: &Target) {
+    let (name, corpus, parse) = (target.name, (target.corpus)(), target.parse);
+    assert!(!corpus.is_empty(), "{name}: no corpus");
+    let is_slow = std::env::var("MKINITRD_TEST_TIER").is_ok_and(|tier| tier == "slow");
+    let given =
+        std::env::var("MKINITRD_TEST_SECONDS").ok().map(|seconds| Duration::from_secs(seconds.parse().expect("a number")));
+    let time = given.unwrap_or(if is_slow { Duration::from_secs(300) } else { Duration::from_millis(500) });
+    let seed: Option<u64> = std::env::var("MKINITRD_TEST_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    // What is whole is read: else the rounds would try the first line of the parser and nothing else.
+    for input in &corpus {
+        assert!(parse(input), "{name}: an input of the corpus is refused");
+    }
+    let (started, mut rounds, mut accepted, mut highest) = (Instant::now(), 0, 0, 0);
+    // Another part of all seeds each day would find more; the same ones each time are what a first tier is for.
+    let first = seed.unwrap_or(if is_slow { 1 << 32 } else { 1 });
+    while started.elapsed() < time && (seed.is_none() || rounds == 0) {
+        let round = first + rounds;
+        let input = Change::new(round).apply(&corpus);
+        let before = memory::mark();
+        let result = catch_unwind(AssertUnwindSafe(|| parse(&input)));
+        let peak = memory::peak_since(before);
+        let limit = BASE_BYTES + BYTES_PER_BYTE * input.len();
+        assert!(result.is_ok(), "{name}: seed {round}: panic");
+        assert!(peak <= limit, "{name}: seed {round}: {peak} bytes for an input of {}", input.len());
+        accepted += u64::from(result.unwrap_or_default());
+        highest = highest.max(peak);
+        rounds += 1;
+    }
+    let at_least = if is_slow { 200 } else { 2 };
+    assert!(seed.is_some() || rounds >= at_least, "{name}: only {rounds} rounds");
+    println!("{name}: {rounds} rounds, {accepted} accepted all the same, at most {} KiB", highest >> 10);
+}
+
+#[test]
+fn damaged_input_is_refused_or_read_and_costs_no_more_than_it_is_worth() {
+    let only = std::env::var("MKINITRD_TEST_TARGET").ok();
+    let chosen = targets::ALL.iter().filter(|target| only.as_deref().is_none_or(|only| only == target.name));
+    let count = chosen.inspect(|target| fuzz(target)).count();
+    assert!(count > 0, "no such target: {only:?}");
+}
+
+#[test]
+fn what_is_allocated_is_counted() {
+    let before = memory::mark();
+    let bytes = vec![1u8; 10 << 20];
+    let kept = vec![2u8; 1 << 20];
+    drop(bytes);
+    let peak = memory::peak_since(before);
+    assert!((11 << 20..12 << 20).contains(&peak), "{peak}");
+    assert_eq!(kept.len(), 1 << 20);
+}
+
+#[test]
+fn changes_follow_their_seed_and_change() {
+    let corpus = vec![b"abcdefghij 123 klmnopqrst".to_vec(), vec![0; 64]];
+    for seed in 0..200 {
+        assert_eq!(Change::new(seed).apply(&corpus), Change::new(seed).apply(&corpus));
+    }
+    let changed = (0..200).filter(|seed| !corpus.contains(&Change::new(*seed).apply(&corpus))).count();
+    assert!(changed > 180, "{changed} of 200");
+}
