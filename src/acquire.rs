@@ -37,6 +37,7 @@
 mod known;
 mod machine;
 mod prove;
+mod sources;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,8 +45,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::SystemTime;
 
+pub use known::repositories as known_repositories;
 pub use machine::{Listing, Machine};
 pub use prove::SealError;
+pub use sources::{HostSources, host_sources};
 
 use crate::base::date::Seconds;
 use crate::base::digest::Sha256;
@@ -53,15 +56,12 @@ use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::fs::{self, FileError};
 use crate::base::limit;
 use crate::base::trust::{KeyRef, RsaSignature, Seen, SignedBy, Signer, hide_password};
-use crate::config::Source;
-use crate::family::alpm::{config, trust};
-use crate::family::apk::sources as apk_sources;
+use crate::family::alpm::trust;
 use crate::family::deb::installed::Unfit;
-use crate::family::deb::sources::{self, Sources};
 use crate::family::door::{Door, DoorError};
-use crate::family::repo::{self, Options, Repository, Spec, Target};
+use crate::family::repo::{self, Options, Repository, Spec};
 use crate::family::{InstalledFiles, ReadError};
-use crate::host::{apk, apt, pacman};
+use crate::host::{apk, apt, dnf, pacman};
 use crate::package::{Location, Package};
 use crate::report::{Event, Reporter, Stage};
 use crate::store::fetch::{FetchError, Fetcher};
@@ -444,51 +444,6 @@ impl Door for World<'_> {
     }
 }
 
-/// The repositories of a machine.
-#[derive(Debug, Default)]
-pub struct HostSources {
-    /// Those that serve, in the order of its files.
-    pub specs: Vec<Spec>,
-    /// What was left out: place and reason.
-    pub skipped: Vec<(Source, String)>,
-}
-
-/// Returns the machine's own sources for a release of `distro`; `None` if the machine runs another distribution.
-pub fn host_sources(root: &Path, distro: &str, target: &Target<'_>) -> Result<Option<HostSources>, Error> {
-    let Some(os) = apt::os_release(root).map_err(Error::Sources)?.filter(|os| os.id == distro) else { return Ok(None) };
-    if target.family == "apk" {
-        // apk's addresses hold the release themselves: those of another release than is wanted are no use.
-        let is_release = |id: &str| {
-            id == target.release
-                || id.starts_with(&format!("{}.", target.release))
-                || (target.release == "edge" && id.contains("_alpha"))
-        };
-        if !os.version_id.as_deref().is_some_and(is_release) {
-            return Ok(None);
-        }
-        let mut own = HostSources::default();
-        for (path, text) in apk::repositories(root).map_err(Error::Sources)? {
-            let found = apk_sources::parse(&path, &text, target.arch);
-            own.specs.extend(found.specs.into_iter().map(Spec::Apk));
-            own.skipped.extend(found.skipped);
-        }
-        return Ok(Some(own));
-    }
-    if target.family == "alpm" {
-        let Some(text) = pacman::config(root).map_err(Error::Sources)? else { return Ok(None) };
-        let config = config::parse(pacman::CONFIG, &text, &|pattern| pacman::included(root, pattern));
-        let (specs, skipped) = config.specs(target.arch);
-        return Ok(Some(HostSources { specs: specs.into_iter().map(Spec::Alpm).collect(), skipped }));
-    }
-    let mut all = Sources::default();
-    for (path, text) in apt::sources(root).map_err(Error::Sources)? {
-        all.append(sources::parse(&path, &text, target.arch));
-    }
-    let codename = os.codename.as_deref().unwrap_or(target.release);
-    let Sources { specs, skipped } = sources::for_release(all, codename, target.release, target.components);
-    Ok(Some(HostSources { specs: specs.into_iter().map(Spec::Deb).collect(), skipped }))
-}
-
 /// Opens repositories, several at a time: the result is in the order of `specs`.
 pub fn repositories(specs: &[Spec], world: &World<'_>) -> Result<Vec<Repository>, Error> {
     if let Some(warning) = world.store.warning() {
@@ -502,7 +457,21 @@ pub fn repositories(specs: &[Spec], world: &World<'_>) -> Result<Vec<Repository>
     }
     let options = world.options();
     let open = |spec: &Spec| {
-        let repository = spec.open(world, &options)?;
+        let repository = match spec.open(world, &options) {
+            Err(err) if spec.is_optional() && err.kind() == ErrorKind::Unavailable => {
+                world
+                    .warning(&format!("`{spec}` is passed over, as its `skip_if_unavailable` says: {}", known::with_cause(&err)));
+                return Ok(None);
+            }
+            // What the machine's own package manager has fetched is as good, once it is verified.
+            Err(err) if options.offline && err.kind() == ErrorKind::Unavailable && !matches!(spec, Spec::Deb(_)) => {
+                match known::repositories(std::slice::from_ref(spec), world).pop() {
+                    Some(repository) => repository,
+                    None => return Err(err.into()),
+                }
+            }
+            outcome => outcome?,
+        };
         match &repository.signer {
             Some(signer) => world.detail(&format!("`{spec}` was signed by {} of {}", signer.fingerprint, signer.file)),
             None if repository.indexes.iter().any(|index| index.seals.is_some()) => {
@@ -510,9 +479,9 @@ pub fn repositories(specs: &[Spec], world: &World<'_>) -> Result<Vec<Repository>
             }
             None => world.detail(&format!("`{spec}` was taken without a signature")),
         }
-        Ok(repository)
+        Ok(Some(repository))
     };
-    in_parallel(specs, open, |_, _| {})
+    Ok(in_parallel(specs, open, |_, _| {})?.into_iter().flatten().collect())
 }
 
 /// Where the bytes of a package were found.
@@ -697,7 +666,12 @@ fn archives(package: &Package, world: &World<'_>) -> Vec<PathBuf> {
     if let Some(proof) = package.proof.as_deref().filter(|proof| proof.starts_with('Q')) {
         return apk::archived(&world.root, package, proof);
     }
-    vec![pacman::archived(&world.root, package).unwrap_or_else(|| apt::archived(&world.root, package))]
+    if let Some(name) = pacman::file_name(package) {
+        return sources::pacman_dirs(&world.root).packages.into_iter().map(|dir| dir.join(&name)).collect();
+    }
+    let mut paths = dnf::archived(&world.root, &package.location, &package.arch);
+    paths.push(apt::archived(&world.root, package));
+    paths
 }
 
 /// Remembers what a signed index says of a package of a distribution's archive.

@@ -70,6 +70,26 @@ pub struct Repository {
     pub indexes: Vec<Index>,
 }
 
+/// What a machine's files say of the packages of a repository, where the family has such.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Where a package is in several repositories, those of the lowest priority alone count.
+    pub priority: i32,
+    /// Of the same package in several repositories of one priority that of the lowest cost is taken.
+    pub cost: i32,
+    /// Globs of packages that do not count.
+    pub excluded: Vec<String>,
+    /// Globs of packages that alone count; all if there is none.
+    pub included: Vec<String>,
+}
+
+impl Default for Policy {
+    /// As dnf and zypper have it.
+    fn default() -> Self {
+        Self { priority: 99, cost: 1000, excluded: Vec::new(), included: Vec::new() }
+    }
+}
+
 /// A verified index of packages.
 #[derive(Clone)]
 pub struct Index {
@@ -81,6 +101,8 @@ pub struct Index {
     pub bytes: Vec<u8>,
     /// Its digest: whatever is computed from it can be kept under this.
     pub sha256: Sha256,
+    /// Which of its packages count, and before whose.
+    pub policy: Policy,
     /// How its packages are signed themselves, where that counts.
     pub seals: Option<Seals>,
 }
@@ -89,7 +111,7 @@ impl Index {
     /// Makes an index of bytes whose digest is not known yet.
     pub fn new(label: impl Into<String>, base: Location, bytes: Vec<u8>) -> Self {
         let sha256 = Sha256::of(&bytes);
-        Self { label: label.into(), base, bytes, sha256, seals: None }
+        Self { label: label.into(), base, bytes, sha256, policy: Policy::default(), seals: None }
     }
 }
 
@@ -188,6 +210,11 @@ impl Spec {
         }
     }
 
+    /// Tells whether one can do without it (`skip_if_unavailable`).
+    pub fn is_optional(&self) -> bool {
+        matches!(self, Spec::Rpm(spec) if spec.is_optional)
+    }
+
     /// Sets the keys that may sign it.
     pub fn set_keys(&mut self, signed_by: SignedBy) {
         match self {
@@ -237,35 +264,24 @@ pub fn architecture<'a>(family: &str, machine: &'a str) -> &'a str {
 
 /// Reads the value of `--repo`; a path is relative to `directory`.
 pub fn specs(value: &str, target: &Target<'_>, directory: &Path) -> Result<Vec<Spec>, BadSource> {
-    if target.family == "rpm" {
-        return Ok(rpm::sources::parse_repo(value, directory)?.into_iter().map(Spec::Rpm).collect());
-    }
-    if target.family == "apk" {
-        return Ok(apk::sources::parse_repo(value, target.arch, directory)?.into_iter().map(Spec::Apk).collect());
-    }
-    if target.family == "alpm" {
-        let specs = alpm::sources::parse_repo(value, target.components, target.arch, directory)?;
-        return Ok(specs.into_iter().map(Spec::Alpm).collect());
-    }
-    let specs = deb::sources::parse_repo(value, target.release, target.components, target.arch, directory)?;
-    Ok(specs.into_iter().map(Spec::Deb).collect())
+    let Target { release, components, arch, .. } = *target;
+    Ok(match target.family {
+        "rpm" => rpm::sources::parse_repo(value, directory)?.into_iter().map(Spec::Rpm).collect(),
+        "apk" => apk::sources::parse_repo(value, arch, directory)?.into_iter().map(Spec::Apk).collect(),
+        "alpm" => alpm::sources::parse_repo(value, components, arch, directory)?.into_iter().map(Spec::Alpm).collect(),
+        _ => deb::sources::parse_repo(value, release, components, arch, directory)?.into_iter().map(Spec::Deb).collect(),
+    })
 }
 
 /// Returns the repositories of a distribution's mirror: one for each suite.
 pub fn mirror(base: &Base, suites: &[String], target: &Target<'_>, source: &Source) -> Vec<Spec> {
-    if target.family == "rpm" {
-        return rpm::sources::mirror(base, suites, target.release, target.arch, source).into_iter().map(Spec::Rpm).collect();
+    let Target { release, components, arch, .. } = *target;
+    match target.family {
+        "rpm" => rpm::sources::mirror(base, suites, release, arch, source).into_iter().map(Spec::Rpm).collect(),
+        "apk" => apk::sources::mirror(base, suites, components, arch, source).into_iter().map(Spec::Apk).collect(),
+        "alpm" => alpm::sources::mirror(base, components, arch, source).into_iter().map(Spec::Alpm).collect(),
+        _ => deb::sources::mirror(base, suites, components, arch, source).into_iter().map(Spec::Deb).collect(),
     }
-    if target.family == "apk" {
-        let specs = apk::sources::mirror(base, suites, target.components, target.arch, source);
-        return specs.into_iter().map(Spec::Apk).collect();
-    }
-    if target.family == "alpm" {
-        let specs = alpm::sources::mirror(base, target.components, target.arch, source);
-        return specs.into_iter().map(Spec::Alpm).collect();
-    }
-    let specs = deb::sources::mirror(base, suites, target.components, target.arch, source);
-    specs.into_iter().map(Spec::Deb).collect()
 }
 
 /// Reads indexes into a catalog, the one of highest priority first.

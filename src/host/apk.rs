@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::base::base64::decode;
+use crate::base::digest::Sha1;
 use crate::base::fs::{self, FileError};
 use crate::base::limit;
 use crate::package::Package;
@@ -36,4 +37,29 @@ pub fn repositories(root: &Path) -> Result<Vec<(String, String)>, FileError> {
         }
     }
     Ok(files)
+}
+
+/// Returns where apk keeps the index of a repository: by the first four bytes of its address's SHA-1.
+pub fn index(root: &Path, address: &str) -> Option<PathBuf> {
+    let digest: String = Sha1::of(address.as_bytes())?[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = format!("APKINDEX.{digest}.tar.gz");
+    // `/etc/apk/cache` is a link to where the cache is, if there is one.
+    ["etc/apk/cache", "var/cache/apk"].iter().map(|dir| root.join(dir).join(&name)).find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_kept_under_the_digest_of_its_address() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let dir = root.path().join("var/cache/apk");
+        std::fs::create_dir_all(&dir).expect("a directory");
+        // `printf %s https://mirror.example/alpine/v3.22/main | sha1sum`
+        std::fs::write(dir.join("APKINDEX.816e5baa.tar.gz"), "").expect("writing");
+        let found = index(root.path(), "https://mirror.example/alpine/v3.22/main");
+        assert_eq!(found, Some(dir.join("APKINDEX.816e5baa.tar.gz")));
+        assert_eq!(index(root.path(), "https://mirror.example/alpine/v3.22/community"), None);
+    }
 }

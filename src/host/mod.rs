@@ -3,6 +3,7 @@
 pub mod apk;
 pub mod apt;
 pub mod declared;
+pub mod dnf;
 pub mod facts;
 pub mod kernels;
 pub mod keyboard;

@@ -37,15 +37,14 @@ pub fn included(root: &Path, pattern: &str) -> Vec<(String, String)> {
     paths.filter(is_meant).filter_map(read).collect()
 }
 
-/// Returns where pacman keeps the file of a package that it downloaded, under the name that it has on the server; `None` if it is none of
-/// pacman's.
-pub fn archived(root: &Path, package: &Package) -> Option<PathBuf> {
+/// Returns the name under which pacman keeps the file of a package that it downloaded, which is the server's; `None` if it is none of pacman's.
+pub fn file_name(package: &Package) -> Option<String> {
     let name = match &package.location {
         Location::Url(url) => url.rsplit('/').next()?.to_owned(),
         Location::File(path) => path.file_name()?.to_str()?.to_owned(),
         Location::Installed => return None,
     };
-    name.contains(".pkg.tar").then(|| root.join("var/cache/pacman/pkg").join(name))
+    name.contains(".pkg.tar").then_some(name)
 }
 
 #[cfg(test)]

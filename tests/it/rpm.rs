@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use mkinitrd_pkg::config::{Item, Source};
+use mkinitrd_pkg::family::repo::Policy;
 use mkinitrd_pkg::family::rpm::index::{Index, RpmCatalog};
 use mkinitrd_pkg::package::{Catalog, Location};
 use mkinitrd_pkg::plan::{Error, Plan, Request, plan};
@@ -40,7 +41,7 @@ fn catalog(dir: &Path) -> RpmCatalog {
     let index = Index {
         label: "r0".into(),
         base: Location::File(dir.to_owned()),
-        priority: 0,
+        policy: Policy::default(),
         primary: metadata(dir, "primary.xml"),
         filelists: metadata(dir, "filelists.xml"),
         seals: None,

@@ -48,6 +48,7 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["ovmf"], "boots with UEFI"),
     (&["python3"], "apk's packages as tarfile reads them"),
     (&["pacman-package-manager"], "the resolver and the version order to compare with"),
+    (&["python3-rpm"], "librpm, for a database that Debian's rpm does not read"),
     (&["python3-pefile"], "the PE reader to compare with"),
     (&["qemu-system-arm"], "boots an arm64 image"),
     (&["qemu-system-x86"], "boots an image"),
@@ -63,6 +64,7 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["xfsprogs"], "power cuts on xfs"),
     (&["xz-utils"], "the decompressor to compare with"),
     (&["zstd"], "the decompressor to compare with, and what packs Arch's packages"),
+    (&["zypper"], "the other reader of repository files to compare with"),
 ];
 
 /// Installs what is missing, and says what that is.

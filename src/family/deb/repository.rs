@@ -15,7 +15,7 @@ use crate::base::limit;
 use crate::base::trust::{Seen, Signer};
 use crate::family::address::Base;
 use crate::family::door::Door;
-use crate::family::repo::{self, Index, Options};
+use crate::family::repo::{self, Index, Options, Policy};
 use crate::format::compress::{Format, decode};
 use crate::package::Location;
 
@@ -154,7 +154,14 @@ impl Opener<'_> {
             for arch in self.architectures(trusted.as_ref()) {
                 let name = format!("{component}/binary-{arch}/Packages");
                 if let Some((bytes, sha256)) = self.index(&dir, &name, trusted.as_ref())? {
-                    indexes.push(Index { label: label.clone(), base: self.root(&[], &bytes), bytes, sha256, seals: None });
+                    indexes.push(Index {
+                        label: label.clone(),
+                        base: self.root(&[], &bytes),
+                        bytes,
+                        sha256,
+                        policy: Policy::default(),
+                        seals: None,
+                    });
                     found += 1;
                 }
             }
@@ -185,7 +192,14 @@ impl Opener<'_> {
         let trusted = self.release(path, None)?;
         match self.index(path, "Packages", trusted.as_ref())? {
             Some((bytes, sha256)) => {
-                let index = Index { label: self.repo(), base: self.root(&[path], &bytes), bytes, sha256, seals: None };
+                let index = Index {
+                    label: self.repo(),
+                    base: self.root(&[path], &bytes),
+                    bytes,
+                    sha256,
+                    policy: Policy::default(),
+                    seals: None,
+                };
                 Ok((trusted, vec![index]))
             }
             None => Err(Error::NotFound(self.repo())),
@@ -201,6 +215,7 @@ impl Opener<'_> {
             base: self.root(&[dir, parent], &bytes),
             bytes,
             sha256,
+            policy: Policy::default(),
             seals: None,
         };
         if !self.options.verify {

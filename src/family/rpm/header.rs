@@ -82,7 +82,10 @@ pub fn beginning(file: &mut dyn Read) -> Result<Beginning, ReadError> {
 }
 
 impl Header {
-    fn read(file: &mut dyn Read, name: &str, align: usize) -> Result<Self, ReadError> {
+    /// What stands before the header of a package file, and not in a database.
+    pub(super) const INTRO: &[u8] = &[0x8e, 0xad, 0xe8, 0x01, 0, 0, 0, 0];
+
+    pub(super) fn read(file: &mut dyn Read, name: &str, align: usize) -> Result<Self, ReadError> {
         let mut intro = [0; 16];
         file.read_exact(&mut intro)?;
         if intro[..4] != HEADER_MAGIC {
@@ -238,8 +241,11 @@ pub mod tag {
     pub const FILE_USERS: u32 = 1039;
     pub const FILE_GROUPS: u32 = 1040;
     pub const SOURCE_RPM: u32 = 1044;
+    pub const PROVIDE_NAMES: u32 = 1047;
     pub const REQUIRE_NAMES: u32 = 1049;
     pub const FILE_INODES: u32 = 1096;
+    pub const PROVIDE_FLAGS: u32 = 1112;
+    pub const PROVIDE_VERSIONS: u32 = 1113;
     pub const DIR_INDEXES: u32 = 1116;
     pub const BASE_NAMES: u32 = 1117;
     pub const DIR_NAMES: u32 = 1118;

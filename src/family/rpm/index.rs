@@ -16,9 +16,10 @@ use super::scan::{Entry, Found, ScanError};
 use super::symbol::{Groups, Symbols, Texts};
 use super::version::{self, Relation};
 use crate::base::error::{Diagnostic, ErrorKind};
+use crate::base::glob;
 use crate::base::limit;
 use crate::base::trust::{Seal, SealPlace, Seals};
-use crate::family::repo;
+use crate::family::repo::{self, Policy};
 use crate::package::{
     Catalog, Constraint, Flaw, Location, Op, Package, PackageId, Refusal, Relations, Resolver, Solvables, Terms,
 };
@@ -33,8 +34,8 @@ pub struct Index {
     pub label: String,
     /// What each package's location is relative to: the directory above `repodata`.
     pub base: Location,
-    /// A higher one is preferred, whatever the versions.
-    pub priority: i32,
+    /// Which of its packages count, and before whose.
+    pub policy: Policy,
     /// `primary.xml`, decompressed.
     pub primary: Vec<u8>,
     /// `filelists.xml`, decompressed; empty if it was not fetched.
@@ -96,8 +97,32 @@ impl Diagnostic for IndexError {
 struct Origin {
     label: String,
     base: Location,
-    priority: i32,
+    policy: Policy,
     seals: Option<Seals>,
+}
+
+impl Origin {
+    /// Tells whether a package counts: by its name, with or without its version and architecture.
+    fn has(&self, name: &str, version: &str, arch: &str) -> bool {
+        let Policy { excluded, included, .. } = &self.policy;
+        if excluded.is_empty() && included.is_empty() {
+            return true;
+        }
+        let (epoch, plain) = version.split_once(':').unwrap_or(("0", version));
+        let upstream = plain.split_once('-').map_or(plain, |(upstream, _)| upstream);
+        let forms = [
+            name.to_owned(),
+            format!("{name}.{arch}"),
+            format!("{name}-{upstream}"),
+            format!("{name}-{plain}"),
+            format!("{name}-{plain}.{arch}"),
+            format!("{name}-{epoch}:{plain}"),
+            format!("{name}-{epoch}:{plain}.{arch}"),
+        ];
+        let is_meant =
+            |globs: &[String]| globs.iter().any(|glob| forms.iter().any(|form| glob::matches(glob.as_bytes(), form.as_bytes())));
+        !is_meant(excluded) && (included.is_empty() || is_meant(included))
+    }
 }
 
 /// The packages of some repositories for one architecture, those that run on it and `noarch`, in the order of the indexes.
@@ -132,11 +157,12 @@ impl RpmCatalog {
             }
             texts.indexes.push(Arc::new(index.primary));
             filelists.push(index.filelists);
-            origins.push(Origin { label: index.label, base: index.base, priority: index.priority, seals: index.seals });
+            origins.push(Origin { label: index.label, base: index.base, policy: index.policy, seals: index.seals });
         }
         let mut found = Found::default();
         for (number, origin) in origins.iter().enumerate() {
-            let result = found.scan(&mut texts, number as u16, &is_wanted);
+            let has = |name: &str, version: &str, arch: &str| origin.has(name, version, arch);
+            let result = found.scan(&mut texts, number as u16, &is_wanted, &has);
             result.map_err(|error| from_scan(error, &origin.label, &texts.indexes[number]))?;
         }
         let Found { entries, symbols, named, mut offered, obsoleted, supplementing } = found;
@@ -179,7 +205,7 @@ impl RpmCatalog {
                 _ => read.push(Index {
                     label: index.label,
                     base: index.base,
-                    priority: 0,
+                    policy: index.policy,
                     primary: index.bytes,
                     filelists: Vec::new(),
                     seals: index.seals,
@@ -344,7 +370,8 @@ impl Solvables for RpmCatalog {
     }
 
     fn priority(&self, id: PackageId) -> i32 {
-        self.origins[self.entry(id).index as usize].priority
+        // libsolv's is the other way round: the highest counts.
+        self.origins[self.entry(id).index as usize].policy.priority.saturating_neg()
     }
 
     fn supplementing(&self) -> &[PackageId] {

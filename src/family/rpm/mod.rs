@@ -1,10 +1,13 @@
 //! The RPM family: Fedora, CentOS Stream, openSUSE and their kin.
 
 mod arch;
+pub mod config;
 mod entry;
 mod files;
 mod header;
 pub mod index;
+pub mod installed;
+pub mod metalink;
 mod owner;
 pub mod read;
 pub mod repository;
@@ -13,6 +16,7 @@ mod scan;
 pub mod signature;
 pub mod sources;
 mod symbol;
+pub mod variables;
 pub mod version;
 mod xml;
 

@@ -3,7 +3,8 @@
 //! The order is the security: size cap, signature over the exact bytes, and only then parsing; a compressed file by size and
 //! digest before it is decompressed, and the decompressed one again.
 
-use super::sources::RepoSpec;
+use super::metalink::{self, Mirrors};
+use super::sources::{MirrorList, RepoSpec};
 use super::xml::{self, Scanner};
 use crate::base::checksum::{Checksum, Kind};
 use crate::base::date::{self, Seconds};
@@ -22,6 +23,14 @@ const LIST: &str = "repodata/repomd.xml";
 const SIGNATURE: &str = "repodata/repomd.xml.asc";
 /// Bytes of a signature.
 const SIGNATURE_BYTES_MAX: u64 = 1 << 20;
+/// What a list of mirrors is kept as.
+const MIRRORS: &str = "mirrors";
+/// Bytes of a list of mirrors. Fedora's has 30 KB.
+const MIRRORS_BYTES_MAX: u64 = 4 << 20;
+/// Mirrors that are asked before it is given up: where so many do not answer, it is not they.
+const MIRRORS_MAX: usize = 8;
+/// The priority of a repository of which nobody says another, and what it counts among all.
+const USUAL_PRIORITY: (i32, i32) = (99, 500);
 
 /// A repository cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +58,24 @@ pub enum Error {
         /// Why.
         #[source]
         source: DoorError,
+    },
+    /// The list of mirrors cannot be used.
+    #[error("the list of mirrors of `{repo}` cannot be used: {what}")]
+    Mirrors {
+        /// The repository.
+        repo: String,
+        /// Where the list is.
+        list: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// A mirror has other metadata than the metalink says.
+    #[error("`{mirror}` has a `repomd.xml` of `{repo}` that the metalink does not know")]
+    Unknown {
+        /// The repository.
+        repo: String,
+        /// The mirror.
+        mirror: String,
     },
     /// A name in the list leaves the repository.
     #[error("the list of metadata of `{repo}` names a file outside of it")]
@@ -120,6 +147,13 @@ impl Diagnostic for Error {
         }
     }
 
+    fn place(&self) -> Option<String> {
+        match self {
+            Error::Mirrors { list, .. } => Some(list.clone()),
+            _ => None,
+        }
+    }
+
     fn hints(&self) -> Vec<String> {
         match self {
             Error::Unsigned(_) => vec!["`--no-verify` takes it as it is, if you trust where it comes from".to_owned()],
@@ -147,43 +181,135 @@ struct List {
     filelists: Option<Listed>,
 }
 
-/// Opens a repository: verifies its list of metadata and returns them.
-pub fn open(spec: &RepoSpec, door: &dyn Door, options: &Options) -> Result<Repository, Error> {
-    let opener = Opener { spec, door, options, repo: spec.to_string() };
-    let (text, signature) = opener.list()?;
-    let signer = opener.signer(&text, signature.as_deref())?;
-    let list = parse(&text).map_err(|what| Error::List { repo: opener.repo.clone(), what })?;
-    opener.check_direction(&list, &text, signature.as_deref())?;
-    let mut indexes = vec![opener.index(&list.primary)?];
-    // The list of all files is large; most repositories never need it.
-    if let Some(filelists) = &list.filelists
-        && needs_filelists(&indexes[0].bytes)
-    {
-        indexes.push(opener.index(filelists)?);
+impl Error {
+    /// Tells whether another mirror may do better. What is signed wrongly or goes back in time is not passed over.
+    fn is_of_mirror(&self) -> bool {
+        match self {
+            Error::NotFound(_) | Error::Fetch { .. } | Error::Gone { .. } => true,
+            Error::Digest { .. } | Error::Unknown { .. } | Error::Decompress { .. } => true,
+            _ => false,
+        }
     }
-    let seals = opener.seals(signer.as_ref());
-    indexes.iter_mut().for_each(|index| index.seals = seals.clone());
-    Ok(Repository { name: opener.repo, signer, date: list.date, priority: 500, indexes })
+}
+
+/// Opens a repository: verifies its list of metadata and returns them. Of several mirrors the first that has it serves.
+pub fn open(spec: &RepoSpec, door: &dyn Door, options: &Options) -> Result<Repository, Error> {
+    let repo = spec.to_string();
+    let mut own = spec.bases.iter().cloned();
+    let (mut first, mut asked) = (None, 0);
+    let mut attempt = |base: Base, mirrors: &Kept| {
+        let outcome = Opener { spec, base: base.clone(), mirrors, door, options, repo: repo.clone() }.open();
+        match outcome {
+            Err(error) if error.is_of_mirror() => {
+                door.warn(&format!("`{repo}` is not taken from {base}: {error}"));
+                // Of all that failed the first is told: it is the one that its user knows.
+                first.get_or_insert(error);
+                None
+            }
+            outcome => Some(outcome),
+        }
+    };
+    // A lone address has nobody to stand in for it: its own error says more than a warning.
+    if let ([base], None) = (&spec.bases[..], &spec.list) {
+        let mirrors = Kept::default();
+        return Opener { spec, base: base.clone(), mirrors: &mirrors, door, options, repo: repo.clone() }.open();
+    }
+    if let Some(outcome) = own.find_map(|base| attempt(base, &Kept::default())) {
+        return outcome;
+    }
+    if let Some(list) = &spec.list {
+        let kept = mirrors(spec, list, door, options)?;
+        for base in &kept.list.bases {
+            asked += 1;
+            if let Some(outcome) = attempt(base.clone(), &kept) {
+                return outcome;
+            }
+            if asked == MIRRORS_MAX {
+                break;
+            }
+        }
+    }
+    Err(first.unwrap_or(Error::NotFound(repo)))
+}
+
+/// A list of mirrors, as it is read and as it came.
+#[derive(Default)]
+struct Kept {
+    list: Mirrors,
+    bytes: Vec<u8>,
+}
+
+/// Fetches the list of mirrors, or takes the one that was kept with the metadata.
+fn mirrors(spec: &RepoSpec, list: &MirrorList, door: &dyn Door, options: &Options) -> Result<Kept, Error> {
+    let repo = spec.to_string();
+    let bytes = match options.offline && matches!(list.location(), crate::package::Location::Url(_)) {
+        true => {
+            let seen = door.seen(&spec.key());
+            let found = seen.and_then(|seen| seen.files.into_iter().find(|(name, _)| name == MIRRORS));
+            found.and_then(|(_, sha256)| door.cached(&sha256)).ok_or_else(|| Error::NeverSeen(repo.clone()))?
+        }
+        false => {
+            let fetched = door.fetch(&list.location(), MIRRORS_BYTES_MAX);
+            let fetched = fetched.map_err(|source| Error::Fetch { repo: repo.clone(), source })?;
+            fetched.ok_or_else(|| Error::Mirrors {
+                repo: repo.clone(),
+                list: list.to_string(),
+                what: "it is not there".into(),
+            })?
+        }
+    };
+    let read = match list {
+        MirrorList::Metalink(_) => metalink::metalink(&bytes),
+        MirrorList::Plain(_) => metalink::plain(&bytes),
+    };
+    match read {
+        Ok(mirrors) => Ok(Kept { list: mirrors, bytes }),
+        Err(what) => Err(Error::Mirrors { repo, list: list.to_string(), what }),
+    }
 }
 
 struct Opener<'a> {
     spec: &'a RepoSpec,
+    base: Base,
+    mirrors: &'a Kept,
     door: &'a dyn Door,
     options: &'a Options,
     repo: String,
 }
 
 impl Opener<'_> {
+    fn open(self) -> Result<Repository, Error> {
+        let (text, signature) = self.list()?;
+        // Before anything in it is read: this is what proves that it is not an old one, and more where the list came over https.
+        if !self.mirrors.list.accepts(&text) {
+            return Err(Error::Unknown { repo: self.repo.clone(), mirror: self.base.to_string() });
+        }
+        let signer = self.signer(&text, signature.as_deref())?;
+        let list = parse(&text).map_err(|what| Error::List { repo: self.repo.clone(), what })?;
+        self.check_direction(&list, &text, signature.as_deref())?;
+        let mut indexes = vec![self.index(&list.primary)?];
+        // The list of all files is large; most repositories never need it.
+        if let Some(filelists) = &list.filelists
+            && needs_filelists(&indexes[0].bytes)
+        {
+            indexes.push(self.index(filelists)?);
+        }
+        let seals = self.seals(signer.as_ref());
+        indexes.iter_mut().for_each(|index| index.seals = seals.clone());
+        let priority = USUAL_PRIORITY.1.saturating_add(USUAL_PRIORITY.0.saturating_sub(self.spec.policy.priority));
+        Ok(Repository { name: self.repo, signer, date: list.date, priority, indexes })
+    }
+
     fn fetch(&self, name: &str, size_bytes_max: u64) -> Result<Option<Vec<u8>>, Error> {
-        let from = self.spec.base.join(name).map_err(|source| Error::Name { repo: self.repo.clone(), source })?;
+        let from = self.base.join(name).map_err(|source| Error::Name { repo: self.repo.clone(), source })?;
         self.door.fetch(&from, size_bytes_max).map_err(|source| Error::Fetch { repo: self.repo.clone(), source })
     }
 
     /// The list and its signature: the repository's, or without a network those that were last seen.
     fn list(&self) -> Result<(Vec<u8>, Option<Vec<u8>>), Error> {
-        let is_local = matches!(self.spec.base, Base::Dir(_));
+        let is_local = matches!(self.base, Base::Dir(_));
         if self.options.offline && !is_local {
-            let seen = self.door.seen(&self.repo).ok_or_else(|| Error::NeverSeen(self.repo.clone()))?;
+            let seen = self.door.seen(&self.spec.key()).ok_or_else(|| Error::NeverSeen(self.repo.clone()))?;
             let of = |wanted: &str| {
                 let found = seen.files.iter().find(|(name, _)| name == wanted)?;
                 self.door.cached(&found.1)
@@ -191,9 +317,14 @@ impl Opener<'_> {
             let text = of(LIST).ok_or_else(|| Error::NeverSeen(self.repo.clone()))?;
             return Ok((text, of(SIGNATURE)));
         }
-        let text = self.fetch(LIST, limit::RELEASE_BYTES_MAX)?.ok_or_else(|| Error::NotFound(self.repo.clone()))?;
+        let text = self.fetch(LIST, limit::RELEASE_BYTES_MAX)?.ok_or_else(|| Error::NotFound(self.place()))?;
         let signature = if self.options.verify { self.fetch(SIGNATURE, SIGNATURE_BYTES_MAX)? } else { None };
         Ok((text, signature))
+    }
+
+    /// Returns where it is looked for, as shown to people.
+    fn place(&self) -> String {
+        self.base.to_string()
     }
 
     /// Tells who signed the list; nobody, where that is allowed.
@@ -228,7 +359,7 @@ impl Opener<'_> {
             return Ok(());
         };
         let Some(found) = list.date else { return Ok(()) };
-        match self.door.seen(&self.repo) {
+        match self.door.seen(&self.spec.key()) {
             Some(seen) if found < seen.date => {
                 Err(Error::Rollback { repo: self.repo.clone(), found: date::show(found), seen: date::show(seen.date) })
             }
@@ -241,21 +372,22 @@ impl Opener<'_> {
     }
 
     fn remember(&self, date: Seconds, text: &[u8], signature: Option<&[u8]>) {
-        if matches!(self.spec.base, Base::Dir(_)) && signature.is_none() {
+        if matches!(self.base, Base::Dir(_)) && signature.is_none() {
             return;
         }
-        let files = [Some((LIST, text)), signature.map(|bytes| (SIGNATURE, bytes))].into_iter().flatten().map(|(name, bytes)| {
+        let kept = [(LIST, text), (SIGNATURE, signature.unwrap_or_default()), (MIRRORS, &self.mirrors.bytes[..])];
+        let files = kept.into_iter().filter(|(_, bytes)| !bytes.is_empty()).map(|(name, bytes)| {
             let sha256 = Sha256::of(bytes);
             self.door.keep(&sha256, bytes);
             (name.to_owned(), sha256)
         });
-        let (repository, fetched, files) = (self.repo.clone(), self.options.now, files.collect());
+        let (repository, fetched, files) = (self.spec.key(), self.options.now, files.collect());
         self.door.remember(&Seen { repository, date, text: Sha256::of(text), fetched, files });
     }
 
     /// Tells whether the list had a signature when it was last seen: whoever takes that away has a reason.
     fn was_signed(&self) -> bool {
-        self.door.seen(&self.repo).is_some_and(|seen| seen.files.iter().any(|(name, _)| name == SIGNATURE))
+        self.door.seen(&self.spec.key()).is_some_and(|seen| seen.files.iter().any(|(name, _)| name == SIGNATURE))
     }
 
     /// Fetches a file of the list, verified and decompressed.
@@ -284,14 +416,15 @@ impl Opener<'_> {
             _ => {}
         }
         self.door.keep(&sha256, &bytes);
-        Ok(Index { label: repo(), base: (&self.spec.base).into(), bytes, sha256, seals: None })
+        let policy = self.spec.policy.clone();
+        Ok(Index { label: repo(), base: (&self.base).into(), bytes, sha256, policy, seals: None })
     }
 
     fn packed(&self, listed: &Listed) -> Result<Option<Vec<u8>>, Error> {
         let (Some(size_bytes), Some(sha256)) = (listed.size_bytes, listed.checksum.as_sha256()) else {
             return self.fetch(&listed.name, listed.size_bytes.unwrap_or(limit::INDEX_BYTES_MAX).min(limit::INDEX_BYTES_MAX));
         };
-        let from = self.spec.base.join(&listed.name).map_err(|source| Error::Name { repo: self.repo.clone(), source })?;
+        let from = self.base.join(&listed.name).map_err(|source| Error::Name { repo: self.repo.clone(), source })?;
         let fetched = self.door.fetch_exact(&from, &sha256, size_bytes.min(limit::INDEX_BYTES_MAX));
         fetched.map_err(|source| Error::Fetch { repo: self.repo.clone(), source })
     }

@@ -62,14 +62,24 @@ impl From<Flaw> for ScanError {
     }
 }
 
+/// Tells whether a package counts, by name, version and architecture.
+pub type Counts<'a> = dyn Fn(&str, &str, &str) -> bool + 'a;
+
 /// What ends a package.
 const END: &[u8] = b"</package>";
 /// What ends the list of requirements.
 const REQUIRES_END: &[u8] = b"</rpm:requires>";
 
 impl Found {
-    /// Goes through one index. Packages for architectures that `is_wanted` does not know are left out.
-    pub fn scan(&mut self, texts: &mut Texts, index: u16, is_wanted: &dyn Fn(&[u8]) -> bool) -> Result<(), ScanError> {
+    /// Goes through one index. Packages for architectures that `is_wanted` does not know are left out, and those that `has` does not,
+    /// by name, version and architecture.
+    pub fn scan(
+        &mut self,
+        texts: &mut Texts,
+        index: u16,
+        is_wanted: &dyn Fn(&[u8]) -> bool,
+        has: &Counts<'_>,
+    ) -> Result<(), ScanError> {
         let text = Arc::clone(&texts.indexes[index as usize]);
         let end_of_package = memmem::Finder::new(END);
         let mut scanner = Scanner::new(&text, 0);
@@ -82,7 +92,7 @@ impl Found {
             }
             let end = end_of_package.find(&text[tag.end..]).ok_or(Flaw { at: tag.start, what: "a package has no end" })?;
             let end = tag.end + end + END.len();
-            Pass { found: self, texts, text: &text[..end], index }.package(tag, is_wanted)?;
+            Pass { found: self, texts, text: &text[..end], index }.package(tag, is_wanted, has)?;
             scanner.at = end;
         }
         Ok(())
@@ -98,7 +108,7 @@ struct Pass<'p> {
 }
 
 impl<'p> Pass<'p> {
-    fn package(&mut self, package: Tag<'_>, is_wanted: &dyn Fn(&[u8]) -> bool) -> Result<(), ScanError> {
+    fn package(&mut self, package: Tag<'_>, is_wanted: &dyn Fn(&[u8]) -> bool, has: &Counts<'_>) -> Result<(), ScanError> {
         let mut scanner = Scanner::new(self.text, package.end);
         let (mut name, mut arch, mut version, mut digest) = (None, None, None, Span::of(0..0));
         while let Some(tag) = scanner.tag()? {
@@ -117,6 +127,9 @@ impl<'p> Pass<'p> {
         let name = name.filter(is_there).ok_or_else(|| missing("name"))?;
         let arch = arch.filter(is_there).ok_or_else(|| missing("arch"))?;
         let version = version.ok_or_else(|| missing("version"))?;
+        if !has(self.texts.str(self.index, name), &version, self.texts.str(self.index, arch)) {
+            return Ok(());
+        }
         let version = self.texts.keep(version.as_bytes()).ok_or(ScanError::TooMany)?;
         let element = Span::of(package.start..self.text.len());
         let id = self.found.entries.len() as PackageId;
