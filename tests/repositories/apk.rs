@@ -90,7 +90,7 @@ fn version(debian: &str) -> String {
     let date = rest.split(|char: char| !char.is_ascii_digit()).find(|digits| digits.len() >= 6);
     let date = date.map(|date| format!("_p{date}")).unwrap_or_default();
     let digits = revision.find(|char: char| !char.is_ascii_digit()).unwrap_or(revision.len());
-    let revision = if revision.starts_with('r') { &revision[1..] } else { &revision[..digits] };
+    let revision = revision.strip_prefix('r').unwrap_or(&revision[..digits]);
     format!("{numbers}{date}-r{}", if revision.is_empty() { "0" } else { revision })
 }
 
