@@ -9,7 +9,7 @@ use mkinitrd_pkg::base::trust::{RsaSignature, Seen, SignedBy, Signer};
 use mkinitrd_pkg::family::alpm::{config, index::AlpmCatalog, installed::Database, mtree};
 use mkinitrd_pkg::family::apk::{self, index::ApkCatalog, segments};
 use mkinitrd_pkg::family::door::{Door, DoorError};
-use mkinitrd_pkg::family::repo::{Index, Options};
+use mkinitrd_pkg::family::repo::{Index, Options, Policy};
 use mkinitrd_pkg::family::rpm::{self, index::RpmCatalog};
 use mkinitrd_pkg::family::{self, ReadError};
 use mkinitrd_pkg::package::{Catalog, Location};
@@ -240,8 +240,14 @@ fn repomd(input: &[u8]) -> bool {
 
 fn primary(primary: &[u8], filelists: &[u8]) -> bool {
     let (label, base) = ("fixture".to_owned(), Location::File("/nowhere".into()));
-    let index =
-        rpm::index::Index { label, base, priority: 0, primary: primary.to_vec(), filelists: filelists.to_vec(), seals: None };
+    let index = rpm::index::Index {
+        label,
+        base,
+        policy: Policy::default(),
+        primary: primary.to_vec(),
+        filelists: filelists.to_vec(),
+        seals: None,
+    };
     RpmCatalog::new("x86_64", vec![index]).is_ok_and(|catalog| exhaust(&catalog))
 }
 

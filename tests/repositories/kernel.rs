@@ -1,7 +1,7 @@
 //! The kernel, cut as each distribution cuts it, its modules compressed as each compresses them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -124,7 +124,8 @@ fn compressed(family: Family, path: &str, content: &Arc<Vec<u8>>) -> (String, Ar
     match family {
         Family::Fedora => (path.to_owned(), content.clone()),
         Family::Opensuse | Family::Arch => {
-            let bytes = zstd::encode_all(&raw(content)[..], 6).expect("memory");
+            // kmod reads no frame that does not say its size.
+            let bytes = zstd::bulk::compress(&raw(content), 6).expect("memory");
             (format!("{base}.zst"), Arc::new(bytes))
         }
         Family::Alpine => (base.to_owned(), Arc::new(raw(content))),

@@ -20,7 +20,7 @@ use mkinitrd_pkg::store::Store;
 use mkinitrd_pkg::store::fetch::{Fetcher, Patience};
 
 /// Returns the fixtures, or says loudly that there are none.
-pub fn fixtures(what: &str) -> Option<PathBuf> {
+pub(crate) fn fixtures(what: &str) -> Option<PathBuf> {
     let dir = std::env::var_os("MKINITRD_FIXTURES").map(PathBuf::from);
     if dir.is_none() {
         println!("NOT RUN: {what}: set `MKINITRD_FIXTURES` to the directory of the fixtures");
@@ -29,7 +29,7 @@ pub fn fixtures(what: &str) -> Option<PathBuf> {
 }
 
 /// Writes a file below a root.
-pub fn write(root: &Path, path: &str, text: impl AsRef<[u8]>) {
+pub(crate) fn write(root: &Path, path: &str, text: impl AsRef<[u8]>) {
     let path = root.join(path.trim_start_matches('/'));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
@@ -37,7 +37,7 @@ pub fn write(root: &Path, path: &str, text: impl AsRef<[u8]>) {
 
 /// Collects warnings and details.
 #[derive(Default)]
-pub struct Told(pub Mutex<Vec<String>>);
+pub(crate) struct Told(pub Mutex<Vec<String>>);
 
 impl Reporter for Told {
     fn event(&self, event: &Event<'_>) {
@@ -48,27 +48,27 @@ impl Reporter for Told {
 }
 
 /// A machine with a cache and nothing else.
-pub struct Machine {
+pub(crate) struct Machine {
     dir: tempfile::TempDir,
     store: Store,
-    pub told: Told,
-    pub verify: bool,
-    pub offline: bool,
+    pub(crate) told: Told,
+    pub(crate) verify: bool,
+    pub(crate) offline: bool,
 }
 
 impl Machine {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("cache"));
         fs::create_dir(dir.path().join("root")).unwrap();
         Self { dir, store, told: Told::default(), verify: true, offline: false }
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("root")
     }
 
-    pub fn in_world<T>(&self, work: impl FnOnce(&World<'_>) -> T) -> T {
+    pub(crate) fn in_world<T>(&self, work: impl FnOnce(&World<'_>) -> T) -> T {
         let short = Duration::from_secs(5);
         let patience = Patience {
             connect: short,

@@ -415,7 +415,7 @@ fn what_can_be_done_without_is_passed_over_and_told() {
 
 #[test]
 fn what_dnf_has_fetched_serves_without_a_network() {
-    let Some((dir, keys)) = signed() else { return };
+    let Some((dir, _keys)) = signed() else { return };
     for list in ["metalink", "mirrorlist", "baseurl"] {
         let copy = dir.clone();
         let server = Server::start(move |request| {

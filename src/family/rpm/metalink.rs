@@ -131,7 +131,7 @@ fn hash(one: &mut Accepted, kind: &[u8], digest: &str) -> Result<(), String> {
         b"sha512" => {
             let mut bytes = [0; 64];
             let is_hex = digest.len() == 128 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
-            let pairs = is_hex.then(|| digest.as_bytes().as_chunks::<2>().0).ok_or("a sha512 digest is none")?;
+            let pairs = is_hex.then_some(digest.as_bytes().as_chunks::<2>().0).ok_or("a sha512 digest is none")?;
             for (byte, pair) in bytes.iter_mut().zip(pairs) {
                 let digit = |at: usize| char::from(pair[at]).to_digit(16).unwrap_or_default() as u8;
                 *byte = digit(0) << 4 | digit(1);

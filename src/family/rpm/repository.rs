@@ -184,11 +184,8 @@ struct List {
 impl Error {
     /// Tells whether another mirror may do better. What is signed wrongly or goes back in time is not passed over.
     fn is_of_mirror(&self) -> bool {
-        match self {
-            Error::NotFound(_) | Error::Fetch { .. } | Error::Gone { .. } => true,
-            Error::Digest { .. } | Error::Unknown { .. } | Error::Decompress { .. } => true,
-            _ => false,
-        }
+        let fetched_badly = matches!(self, Error::NotFound(_) | Error::Fetch { .. } | Error::Gone { .. });
+        fetched_badly || matches!(self, Error::Digest { .. } | Error::Unknown { .. } | Error::Decompress { .. })
     }
 }
 
