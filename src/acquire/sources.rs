@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use crate::base::trust::{KeyRef, SignedBy};
-use crate::config::Source;
+use crate::config::{Source, builtin};
 use crate::family::alpm::config;
 use crate::family::apk::sources as apk_sources;
 use crate::family::deb::sources::{self as deb_sources, Sources};
@@ -26,7 +26,10 @@ pub struct HostSources {
 
 /// Returns the machine's own sources for a release of `distro`; `None` if the machine runs another distribution.
 pub fn host_sources(root: &Path, distro: &str, target: &Target<'_>) -> Result<Option<HostSources>, Error> {
-    let Some(os) = apt::os_release(root).map_err(Error::Sources)?.filter(|os| os.id == distro) else { return Ok(None) };
+    // What has no profile of its own is built with that of what it is like, and from its own repositories.
+    let is_like = |os: &OsRelease| builtin::text(&os.id).is_none() && os.id_like.iter().any(|like| like == distro);
+    let os = apt::os_release(root).map_err(Error::Sources)?.filter(|os| os.id == distro || is_like(os));
+    let Some(os) = os else { return Ok(None) };
     match target.family {
         "rpm" => of_dnf(root, &os, target),
         "apk" => of_apk(root, &os, target),

@@ -81,10 +81,9 @@ pub fn settle(target: &Target, kernel: &KernelArgs, global: &Global, reporter: &
     };
     let mut layers = config::load(&name, Some(&global.config_root), &global.config)?;
     layers.layers.push(command_line_layer(&target.with, &target.without, &target.package, &kernel.module));
-    let own = host.as_ref().filter(|host| host.id == name);
     // A derivative without a profile of its own is built with that of what it is like.
-    let like = host.as_ref().filter(|host| host.id == name || (target.distro.is_none() && host.id_like.contains(&name)));
-    let own_release = layers.distro().map(|distro| default_release(distro, like)).unwrap_or_default();
+    let own = host.as_ref().filter(|host| host.id == name || (target.distro.is_none() && host.id_like.contains(&name)));
+    let own_release = layers.distro().map(|distro| default_release(distro, own)).unwrap_or_default();
     let release = target.release.clone().unwrap_or_else(|| own_release.clone());
     let arch = target.arch.clone().unwrap_or_else(|| machine.clone());
     let generic = layers.resolve(&release, &arch, &Audience::default())?;

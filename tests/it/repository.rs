@@ -653,6 +653,25 @@ fn the_machines_own_sources_are_read_from_the_mirror_the_cache_and_offline() {
 
 /// apt itself says which indexes it would read for sources in every form; ours are the same.
 #[test]
+fn a_derivative_without_a_profile_is_built_from_its_own_repositories() {
+    let components = vec!["main".to_owned()];
+    let target = Target { family: "deb", release: "bookworm", components: &components, arch: "amd64" };
+    let of = |os_release: &str, distro: &str| {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("etc/apt")).unwrap();
+        std::fs::write(root.path().join("etc/os-release"), os_release).unwrap();
+        std::fs::write(root.path().join("etc/apt/sources.list"), "deb http://archive.example/raspbian bookworm main\n").unwrap();
+        let own = acquire::host_sources(root.path(), distro, &target).unwrap();
+        own.map(|own| own.specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+    };
+    let raspbian = "ID=raspbian\nID_LIKE=debian\nVERSION_CODENAME=bookworm\n";
+    assert!(of(raspbian, "debian").is_some_and(|specs| specs.contains("archive.example/raspbian")));
+    // One that has a profile of its own is no source for another's packages.
+    assert_eq!(of("ID=ubuntu\nID_LIKE=debian\nVERSION_CODENAME=noble\n", "debian"), None);
+    assert_eq!(of(raspbian, "fedora"), None);
+}
+
+#[test]
 fn sources_name_the_indexes_that_apt_would_read() {
     let list = "# a comment\n\
         deb http://m/debian/ trixie main contrib # and more\n\
