@@ -70,6 +70,8 @@ use crate::store::rsa::{RsaError, verify as judge_rsa};
 use crate::store::{self, Store, Stored, Unusable, VerifiedReader};
 use crate::tree::TreePath;
 
+/// Whose keys we carry.
+const SHIPPED_OF: &str = "debian";
 /// Downloads at the same time. More do not make a mirror faster, and annoy it.
 const JOBS: usize = 6;
 
@@ -306,9 +308,9 @@ impl<'a> World<'a> {
         })
     }
 
-    /// The keys that we carry.
+    /// The keys that we carry, for the distribution that they are of: they are no word on another's repositories.
     fn shipped_keys(&self) -> &Keyring {
-        self.shipped_keys.get_or_init(Keyring::shipped)
+        self.shipped_keys.get_or_init(|| if self.distro == SHIPPED_OF { Keyring::shipped() } else { Keyring::new() })
     }
 
     /// The keys that may sign a repository, and only those.

@@ -1,6 +1,6 @@
 //! What `build` and `plan` share: the cache and the repositories.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::args::{Global, Sources};
@@ -8,6 +8,7 @@ use super::request::Settled;
 use super::{Failure, UsageError};
 use crate::acquire::{self, World};
 use crate::base::date;
+use crate::base::fs;
 use crate::base::trust::{KeyRef, SignedBy};
 use crate::config::{Profile, Source};
 use crate::family::address::Base;
@@ -165,7 +166,25 @@ pub fn target<'a>(profile: &'a Profile, components: &'a [String]) -> Target<'a> 
 fn mirror(settled: &Settled, url: &str, target: &Target<'_>, source: &Source) -> Result<Vec<Spec>, Failure> {
     let base = Base::parse(url).map_err(wrong_source)?;
     let suites: Vec<String> = settled.profile.suites.iter().map(|suite| suite.text.clone()).collect();
-    Ok(repo::mirror(&base, &suites, target, source))
+    let mut specs = repo::mirror(&base, &suites, target, source);
+    let keys = keyrings(settled)?;
+    if target.family == "rpm" && !keys.is_empty() {
+        specs.iter_mut().for_each(|spec| spec.set_keys(SignedBy { keys: keys.clone(), shipped: false }));
+    }
+    Ok(specs)
+}
+
+/// Returns the keyrings that the profile names and this machine has: files, and the files of directories. (The other families have one
+/// place for keys each, where they are looked for anyway.)
+fn keyrings(settled: &Settled) -> Result<Vec<KeyRef>, Failure> {
+    let mut keys = Vec::new();
+    for item in &settled.profile.keyrings {
+        let path = settled.host_root.join(item.text.trim_start_matches('/'));
+        let files = if path.is_dir() { fs::list(&path)? } else { vec![path] };
+        let shown = files.iter().filter(|file| file.is_file()).filter_map(|file| file.strip_prefix(&settled.host_root).ok());
+        keys.extend(shown.map(|file| KeyRef::File(Path::new("/").join(file))));
+    }
+    Ok(keys)
 }
 
 fn wrong_source(error: impl std::fmt::Display) -> Failure {
