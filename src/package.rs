@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::digest::Sha256;
 use crate::base::trust::Seal;
 
-pub use term::{Solvables, Term, Terms, Word};
+pub use term::{Excluded, Solvables, Term, Terms, Word};
 
 /// A package of a repository.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

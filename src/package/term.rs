@@ -123,6 +123,17 @@ pub struct Terms {
     pub provides: Vec<Constraint>,
 }
 
+/// A package that is in a repository and may not be taken, as the repository's options have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Excluded<'c> {
+    /// Architecture.
+    pub arch: &'c str,
+    /// Version.
+    pub version: &'c str,
+    /// The priority of its repository: a higher one is preferred.
+    pub priority: i32,
+}
+
 /// What a resolver asks of a catalog whose packages have [`Terms`].
 pub trait Solvables: Sync {
     /// Returns the architecture of a package.
@@ -133,6 +144,9 @@ pub trait Solvables: Sync {
 
     /// Returns the priority of a package's repository: a higher one is preferred.
     fn priority(&self, id: PackageId) -> i32;
+
+    /// Returns the packages of this name that may not be taken: others are still older than they.
+    fn excluded(&self, name: &str) -> Vec<Excluded<'_>>;
 
     /// Returns the packages that supplement or enhance something, ascending.
     fn supplementing(&self) -> &[PackageId];

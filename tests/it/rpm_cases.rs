@@ -11,7 +11,7 @@ use mkinitrd_pkg::family::rpm::index::overlaps;
 use mkinitrd_pkg::family::rpm::rich::operator;
 use mkinitrd_pkg::family::rpm::version::{self, Relation};
 use mkinitrd_pkg::package::{
-    Catalog, Constraint, Flaw, Op, Package, PackageId, Refusal, Relations, Resolver, Solvables, Term, Terms, Word,
+    Catalog, Constraint, Excluded, Flaw, Op, Package, PackageId, Refusal, Relations, Resolver, Solvables, Term, Terms, Word,
 };
 use mkinitrd_pkg::plan::libsolv::{Settings, solve};
 
@@ -163,6 +163,9 @@ impl Solvables for Case {
     }
     fn priority(&self, id: PackageId) -> i32 {
         self.packages[id as usize].4
+    }
+    fn excluded(&self, _: &str) -> Vec<Excluded<'_>> {
+        Vec::new()
     }
     fn supplementing(&self) -> &[PackageId] {
         &self.supplementing

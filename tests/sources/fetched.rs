@@ -27,7 +27,8 @@ fn pacmans_databases_and_packages_serve_from_where_its_configuration_says() {
         write(&root, "etc/pacman.d/core.conf", "[core]\nServer = https://mirror.invalid/$repo/os/$arch\n");
         let target = Target { family: "alpm", release: "rolling", components: &[], arch: "x86_64" };
         let mut own = acquire::host_sources(&root, "arch", &target).unwrap().expect("it is Arch Linux").specs;
-        let keys = vec![KeyRef::File(dir.join("fixture.asc"))];
+        write(&root, "etc/keys/fixture.asc", fs::read(dir.join("fixture.asc")).unwrap());
+        let keys = vec![KeyRef::File("/etc/keys/fixture.asc".into())];
         own[0].set_keys(SignedBy { keys, shipped: false });
         let open = || machine.in_world(|world| acquire::repositories(&own, world));
         assert_eq!(open().expect_err("nothing was fetched").kind(), ErrorKind::Unavailable);

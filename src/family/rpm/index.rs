@@ -12,7 +12,7 @@ use memchr::memchr_iter;
 use super::arch;
 use super::entry;
 use super::files::Files;
-use super::scan::{Entry, Found, ScanError};
+use super::scan::{self, Entry, Found, ScanError};
 use super::symbol::{Groups, Symbols, Texts};
 use super::version::{self, Relation};
 use crate::base::error::{Diagnostic, ErrorKind};
@@ -21,7 +21,7 @@ use crate::base::limit;
 use crate::base::trust::{Seal, SealPlace, Seals};
 use crate::family::repo::{self, Policy};
 use crate::package::{
-    Catalog, Constraint, Flaw, Location, Op, Package, PackageId, Refusal, Relations, Resolver, Solvables, Terms,
+    Catalog, Constraint, Excluded, Flaw, Location, Op, Package, PackageId, Refusal, Relations, Resolver, Solvables, Terms,
 };
 
 /// Where the first tag of metadata stands.
@@ -136,6 +136,8 @@ pub struct RpmCatalog {
     entries: Vec<Entry>,
     symbols: Symbols,
     named: Groups,
+    /// Those that may not be taken, sorted by the symbol of their name.
+    excluded: Vec<(u32, scan::Excluded)>,
     offered: Groups,
     obsoleted: Groups,
     supplementing: Vec<PackageId>,
@@ -165,7 +167,8 @@ impl RpmCatalog {
             let result = found.scan(&mut texts, number as u16, &is_wanted, &has);
             result.map_err(|error| from_scan(error, &origin.label, &texts.indexes[number]))?;
         }
-        let Found { entries, symbols, named, mut offered, obsoleted, supplementing } = found;
+        let Found { entries, symbols, named, mut excluded, mut offered, obsoleted, supplementing } = found;
+        excluded.sort_by_key(|(symbol, _)| *symbol);
         // A name can be offered in several versions.
         offered.dedup();
         let mut named = Groups::new(symbols.len(), &named);
@@ -186,6 +189,7 @@ impl RpmCatalog {
             entries,
             symbols,
             named,
+            excluded,
             offered,
             obsoleted,
             supplementing,
@@ -217,6 +221,11 @@ impl RpmCatalog {
 
     fn entry(&self, id: PackageId) -> &Entry {
         &self.entries[id as usize]
+    }
+
+    /// libsolv's priority of a repository, which is the other way round: the highest counts.
+    fn index_priority(&self, index: u16) -> i32 {
+        self.origins[index as usize].policy.priority.saturating_neg()
     }
 
     fn element(&self, id: PackageId) -> &[u8] {
@@ -370,8 +379,19 @@ impl Solvables for RpmCatalog {
     }
 
     fn priority(&self, id: PackageId) -> i32 {
-        // libsolv's is the other way round: the highest counts.
-        self.origins[self.entry(id).index as usize].policy.priority.saturating_neg()
+        self.index_priority(self.entry(id).index)
+    }
+
+    fn excluded(&self, name: &str) -> Vec<Excluded<'_>> {
+        let Some(symbol) = self.symbols.find(&self.texts, name.as_bytes()) else { return Vec::new() };
+        let start = self.excluded.partition_point(|(other, _)| *other < symbol);
+        let meant = self.excluded[start..].iter().take_while(|(other, _)| *other == symbol);
+        let one = |(_, found): &(u32, scan::Excluded)| Excluded {
+            arch: self.texts.str(found.index, found.arch),
+            version: self.texts.str(found.index, found.version),
+            priority: self.index_priority(found.index),
+        };
+        meant.map(one).collect()
     }
 
     fn supplementing(&self) -> &[PackageId] {

@@ -28,6 +28,17 @@ pub struct Entry {
     pub index: u16,
 }
 
+/// A package that may not be taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Excluded {
+    /// `epoch:version-release`, without an epoch of zero; always in the arena.
+    pub version: Span,
+    /// Architecture.
+    pub arch: Span,
+    /// Which index it is from.
+    pub index: u16,
+}
+
 /// What the pass finds.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -37,6 +48,8 @@ pub struct Found {
     pub symbols: Symbols,
     /// Packages by name.
     pub named: Vec<(u32, PackageId)>,
+    /// Those that may not be taken, by name.
+    pub excluded: Vec<(u32, Excluded)>,
     /// Packages by what they offer and by their files.
     pub offered: Vec<(u32, PackageId)>,
     /// Packages by what they obsolete.
@@ -71,8 +84,8 @@ const END: &[u8] = b"</package>";
 const REQUIRES_END: &[u8] = b"</rpm:requires>";
 
 impl Found {
-    /// Goes through one index. Packages for architectures that `is_wanted` does not know are left out, and those that `has` does not,
-    /// by name, version and architecture.
+    /// Goes through one index. Packages for architectures that `is_wanted` does not know are left out; of those that `has` does not, by
+    /// name, version and architecture, no more is kept than that they are there.
     pub fn scan(
         &mut self,
         texts: &mut Texts,
@@ -87,7 +100,7 @@ impl Found {
             if tag.name != b"package" || tag.is_end {
                 continue;
             }
-            if self.entries.len() >= limit::INDEX_PACKAGES_MAX {
+            if self.entries.len() + self.excluded.len() >= limit::INDEX_PACKAGES_MAX {
                 return Err(ScanError::TooMany);
             }
             let end = end_of_package.find(&text[tag.end..]).ok_or(Flaw { at: tag.start, what: "a package has no end" })?;
@@ -127,10 +140,13 @@ impl<'p> Pass<'p> {
         let name = name.filter(is_there).ok_or_else(|| missing("name"))?;
         let arch = arch.filter(is_there).ok_or_else(|| missing("arch"))?;
         let version = version.ok_or_else(|| missing("version"))?;
-        if !has(self.texts.str(self.index, name), &version, self.texts.str(self.index, arch)) {
+        let is_excluded = !has(self.texts.str(self.index, name), &version, self.texts.str(self.index, arch));
+        let version = self.texts.keep(version.as_bytes()).ok_or(ScanError::TooMany)?;
+        if is_excluded {
+            let symbol = self.intern(name);
+            self.found.excluded.push((symbol, Excluded { version, arch, index: self.index }));
             return Ok(());
         }
-        let version = self.texts.keep(version.as_bytes()).ok_or(ScanError::TooMany)?;
         let element = Span::of(package.start..self.text.len());
         let id = self.found.entries.len() as PackageId;
         self.found.entries.push(Entry { element, name, version, arch, digest, index: self.index });

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::pool::{Lit, Pool};
-use crate::package::Op;
+use crate::package::{Excluded, Op};
 
 /// Leaves the best: those of the highest priority, of the best architecture, of each name the highest version, and none
 /// that another takes the place of.
@@ -82,16 +82,23 @@ fn drop_obsoleted(pool: &Pool<'_>, list: &mut Vec<Lit>) {
     });
 }
 
-/// Brings those to the back for which there is something better of the same name that was not offered.
+/// Brings those to the back for which there is something better of the same name that was not offered; what is excluded counts, for dnf
+/// has libsolv know it and only never take it (`POOL_FLAG_WHATPROVIDESWITHDISABLED`).
 pub fn dislike_old_versions(pool: &Pool<'_>, list: &mut Vec<Lit>) {
-    let priority = |lit: Lit| pool.solvables.priority(Pool::package(lit));
+    let of = |lit: Lit| Excluded {
+        arch: pool.arch(lit),
+        version: pool.version(lit),
+        priority: pool.solvables.priority(Pool::package(lit)),
+    };
     let is_old = |lit: Lit| {
+        let this = of(lit);
         let named = pool.named(pool.name(lit));
-        let mut others = named.iter().copied().filter(|&other| other != lit && pool.arch(other) == pool.arch(lit));
-        others.any(|other| match priority(lit).cmp(&priority(other)) {
+        let others = named.iter().filter(|&&other| other != lit).map(|&other| of(other));
+        let mut others = others.chain(pool.solvables.excluded(pool.name(lit))).filter(|other| other.arch == this.arch);
+        others.any(|other| match this.priority.cmp(&other.priority) {
             Ordering::Greater => false,
             Ordering::Less => true,
-            Ordering::Equal => pool.catalog.compare(pool.version(other), pool.version(lit)).is_gt(),
+            Ordering::Equal => pool.catalog.compare(other.version, this.version).is_gt(),
         })
     };
     to_back(list, is_old);
