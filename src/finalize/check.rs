@@ -358,12 +358,6 @@ fn check_modules(tree: &Tree, kernel: Option<&str>, found: &mut Findings) {
     }
     let Some(kernel) = kernel else { return };
     match modules.join(kernel.as_bytes()) {
-        Ok(directory) if tree.lookup(&directory).is_some() && !has_modules(&directory) => {
-            let message = format!(
-                "there is not one module of the kernel `{kernel}`: what is not built in is missing, down to the root's disk"
-            );
-            found.add(Severity::Warning, directory, message);
-        }
         Ok(directory) if tree.lookup(&directory).is_none() => {
             found.add(Severity::Error, directory, format!("there are no modules for the kernel `{kernel}`"));
         }

@@ -95,6 +95,14 @@ pub fn config(tree: &Tree, source: &Kernel, version: &KernelVersion) -> Option<S
     String::from_utf8(bytes).ok()
 }
 
+/// Tells whether a kernel was built with modules and none of them is there: they are in a package of their own then.
+pub fn lacks_modules(tree: &Tree, version: &KernelVersion) -> bool {
+    let Ok(directory) = TreePath::literal("usr/lib/modules").join(version.as_str().as_bytes()) else { return false };
+    let order = directory.join(b"modules.order").ok().and_then(|path| tree.read(&path));
+    let is_module = |path: &TreePath| path.name().windows(3).any(|part| part == b".ko");
+    order.is_some_and(|order| !order.is_empty()) && !tree.below(&directory).any(|(path, _)| is_module(path))
+}
+
 /// Reads a modules directory.
 pub fn read(tree: &mut Tree, directory: &Path, version: &str) -> Result<(), Error> {
     if !directory.is_dir() {
@@ -126,4 +134,26 @@ pub fn read_firmware(tree: &mut Tree, directory: &Path, below: &[&str]) -> Resul
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::Entry;
+
+    #[test]
+    fn a_kernel_without_its_modules_is_not_one_without_modules() {
+        let tree = |files: &[(&str, &str)]| {
+            let mut tree = Tree::new();
+            for (path, text) in files {
+                tree.insert(&TreePath::literal(path), Entry::file(*text, Origin::Kernel)).expect("a file");
+            }
+            tree
+        };
+        let version = KernelVersion::parse("6.1").expect("a version");
+        let order = ("usr/lib/modules/6.1/modules.order", "kernel/a.ko\n");
+        assert!(lacks_modules(&tree(&[order]), &version));
+        assert!(!lacks_modules(&tree(&[order, ("usr/lib/modules/6.1/kernel/a.ko.xz", "x")]), &version));
+        assert!(!lacks_modules(&tree(&[("usr/lib/modules/6.1/modules.order", "")]), &version), "all is built in");
+    }
 }

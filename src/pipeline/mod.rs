@@ -391,6 +391,11 @@ fn select_modules(
         Some(version) => version,
         None => modules::find_kver(&tree)?,
     };
+    if kernel::lacks_modules(&tree, &version) {
+        let message =
+            format!("the kernel `{version}` has modules, and not one of them is here: name their package in `kernel.follow`");
+        reporter.event(&Event::Warning { stage: Stage::Modules, message: &message });
+    }
     if request.stop_after.is_none() {
         pack::check_kernel(kernel::config(&tree, source, &version).as_deref(), request.compression.format)?;
     }
