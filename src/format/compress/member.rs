@@ -39,7 +39,12 @@ pub fn decode(format: Format, input: &[u8], size_bytes_max: u64) -> io::Result<M
             let bytes = read_limited(&mut decoder, size_bytes_max)?;
             Ok(Member { bytes, consumed_bytes: input.len() - decoder.into_inner().len() })
         }
-        Format::None | Format::Bzip2 => {
+        Format::Bzip2 => {
+            let mut decoder = bzip2::bufread::BzDecoder::new(input);
+            let bytes = read_limited(&mut decoder, size_bytes_max)?;
+            Ok(Member { bytes, consumed_bytes: input.len() - decoder.into_inner().len() })
+        }
+        Format::None => {
             Err(io::Error::new(io::ErrorKind::Unsupported, format!("cannot unpack an image compressed with {format}")))
         }
     }
