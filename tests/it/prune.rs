@@ -117,7 +117,7 @@ fn e18_the_message_names_the_rule_and_the_package() {
         ("-usr/lib/systemd/system/initrd-root-fs.target", "requires the unit `initrd-root-fs.target`"),
         ("-usr/lib/systemd/system/systemd-journald.service", "triggers the unit `systemd-journald.service`"),
         ("-usr/lib64/**", "is loaded by `/lib64/ld-linux-x86-64.so.2`"),
-        ("-usr/sbin/sulogin", "`/usr/lib/systemd/systemd-sulogin-shell` needs `usr/sbin/sulogin`"),
+        ("-usr/sbin/sulogin", "`/usr/lib/systemd/systemd-sulogin-shell` needs `usr/{bin,sbin}/sulogin`"),
     ] {
         let told = refusal(&profile, &target, rule);
         assert!(told.contains(expected), "{rule}: {told}");
