@@ -9,6 +9,7 @@ use crate::base::fs::{self, FileError};
 use crate::base::limit;
 use crate::config::Item;
 use crate::modules::KernelVersion;
+use crate::modules::catalog::is_module;
 use crate::tree::disk;
 use crate::tree::{Content, Origin, Tree, TreePath};
 
@@ -99,8 +100,8 @@ pub fn config(tree: &Tree, source: &Kernel, version: &KernelVersion) -> Option<S
 pub fn lacks_modules(tree: &Tree, version: &KernelVersion) -> bool {
     let Ok(directory) = TreePath::literal("usr/lib/modules").join(version.as_str().as_bytes()) else { return false };
     let order = directory.join(b"modules.order").ok().and_then(|path| tree.read(&path));
-    let is_module = |path: &TreePath| path.name().windows(3).any(|part| part == b".ko");
-    order.is_some_and(|order| !order.is_empty()) && !tree.below(&directory).any(|(path, _)| is_module(path))
+    let has_modules = || tree.below(&directory).any(|(path, _)| path.as_str().is_some_and(is_module));
+    order.is_some_and(|order| !order.is_empty()) && !has_modules()
 }
 
 /// Reads a modules directory.

@@ -305,10 +305,7 @@ fn blocked<'r>(request: &'r Request, name: &str) -> Option<&'r Blocked> {
 fn wanted<'r>(request: &'r Request, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Vec<Wanted<'r>>, Error> {
     let mut wanted: Vec<Wanted<'r>> = Vec::new();
     for item in &request.packages {
-        let (text, is_optional) = match item.text.trim().strip_suffix('?') {
-            Some(text) => (text, true),
-            None => (item.text.trim(), false),
-        };
+        let (text, is_optional) = split_optional(item);
         match first_available(request, catalog, item, text) {
             Ok(id) => {
                 if !wanted.iter().any(|other| other.id == id) {
@@ -323,6 +320,14 @@ fn wanted<'r>(request: &'r Request, catalog: &dyn Catalog, reporter: &dyn Report
         }
     }
     Ok(wanted)
+}
+
+/// Splits an entry of a profile into its names and whether it may be missing (`NAME ?`).
+fn split_optional(item: &Item) -> (&str, bool) {
+    match item.text.trim().strip_suffix('?') {
+        Some(text) => (text, true),
+        None => (item.text.trim(), false),
+    }
 }
 
 /// Finds the first of alternatives that can be had; if none can, the error is that of the first.
@@ -341,9 +346,8 @@ fn first_available(request: &Request, catalog: &dyn Catalog, item: &Item, text: 
 
 /// Tells whether a catalog has what an entry of a profile names: one of `A | B`, whether it must be there or not (`?`).
 pub fn is_offered(item: &Item, catalog: &dyn Catalog) -> bool {
-    let names = item.text.trim().trim_end_matches('?').split('|').map(str::trim);
-    let request = Request::default();
-    names.map(|name| find(&request, catalog, item, name)).any(|found| !matches!(found, Err(Error::Unknown { .. })))
+    let (text, _) = split_optional(item);
+    !matches!(first_available(&Request::default(), catalog, item, text), Err(Error::Unknown { .. }))
 }
 
 fn find(request: &Request, catalog: &dyn Catalog, item: &Item, text: &str) -> Result<PackageId, Error> {

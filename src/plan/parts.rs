@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::{Error, Part, Planned, Reason, Request, find};
+use super::{Error, Part, Planned, Reason, Request, first_available, split_optional};
 use crate::base::glob;
 use crate::config::Item;
 use crate::package::Catalog;
@@ -15,19 +15,8 @@ use crate::package::Catalog;
 /// of Fedora's kernel depend on the kernel, and not the other way round.
 pub fn parts(part: Part, item: &Item, follow: &[Item], catalog: &dyn Catalog) -> Result<Vec<Planned>, Error> {
     let request = Request::default();
-    let (name, is_optional) = match item.text.trim().strip_suffix('?') {
-        Some(name) => (name.trim(), true),
-        None => (item.text.trim(), false),
-    };
-    let mut names = name.split('|').map(|name| find(&request, catalog, item, name.trim()));
-    let mut found = names.next().expect("invariant: a split text has a first part");
-    for next in names {
-        if !matches!(found, Err(Error::Unknown { .. })) {
-            break;
-        }
-        found = next.or(found);
-    }
-    let first = match found {
+    let (text, is_optional) = split_optional(item);
+    let first = match first_available(&request, catalog, item, text) {
         Err(Error::Unknown { .. }) if is_optional => return Ok(Vec::new()),
         found => found?,
     };

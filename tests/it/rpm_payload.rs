@@ -128,7 +128,8 @@ fn digests_of(contents: &Contents) -> BTreeMap<String, usize> {
     contents.iter().map(of).collect()
 }
 
-fn packages(dir: &Path) -> Vec<PathBuf> {
+/// Returns every RPM package of the fixtures, sorted.
+pub fn packages(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![dir.join("rpm"), dir.join("converted/trixie-mini/rpm")];
     while let Some(next) = open.pop() {

@@ -19,6 +19,7 @@ use mkinitrd_pkg::store::keyring::SignatureError;
 
 use crate::archive::{Key, keys, run};
 use crate::repository::Machine;
+use crate::rpm_payload;
 use crate::server::Server;
 use crate::trust::{bytes, fixtures, flip, get, get_one, known_key, listed, seal, signature_error, told};
 
@@ -47,22 +48,6 @@ const DIFFERENCES: &[(&str, Verdict, Verdict, &str)] = &[
 ];
 /// What is wrong with openSUSE's key of 2008, in use until 2023.
 const OLD_KEY: &str = "the key expired on 2024-05-02, which rpm 4.18 does not ask";
-
-fn packages(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut open = vec![dir.join("rpm"), dir.join("converted/trixie-mini/rpm")];
-    while let Some(next) = open.pop() {
-        for entry in fs::read_dir(next).unwrap().map(|entry| entry.unwrap().path()) {
-            if entry.is_dir() {
-                open.push(entry);
-            } else if entry.extension().is_some_and(|extension| extension == "rpm") {
-                found.push(entry);
-            }
-        }
-    }
-    found.sort();
-    found
-}
 
 fn key_files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -172,7 +157,7 @@ fn every_package_is_judged_as_rpmkeys_judges_it() {
     let machine = Machine::new();
     let known = signed_by(&machine, &rpmkeys.taken);
     let (mut equal, mut wrong) = (BTreeMap::<Verdict, usize>::new(), Vec::new());
-    for path in packages(&dir) {
+    for path in rpm_payload::packages(&dir) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let (ours, why) = ours(&machine, &path, known.clone());
         let theirs = rpmkeys.verdict(&path);
