@@ -1,8 +1,9 @@
 //! The plugins in a real trixie root, under the real kernel-install of systemd 257: faults B01 to B22.
 
 use std::fs;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -667,15 +668,22 @@ impl Killer {
         Self { state: seed, whole }
     }
 
-    /// Kills the whole tree of processes of `command` at some moment, and says whether it had ended before.
+    /// Kills the whole tree of processes of `command` at some moment, and says whether it had ended before. One that ended by itself
+    /// did what it was to do: what earlier ones left, killed, is no reason to fail.
+    #[track_caller]
     pub fn ended(&mut self, command: &mut Command) -> bool {
         self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         // Now and then a little after the end, which is a moment, too.
         let delay = self.whole.mul_f64(((self.state >> 33) % 1050) as f64 / 1000.0);
+        let mut said = tempfile::tempfile().expect("a temporary file");
+        command.stdout(said.try_clone().expect("a copy")).stderr(said.try_clone().expect("a copy"));
         let start = Instant::now();
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("unshare");
+        let mut child = command.spawn().expect("unshare");
         loop {
-            if child.try_wait().expect("waiting").is_some() {
+            if let Some(status) = child.try_wait().expect("waiting") {
+                let mut text = String::new();
+                said.rewind().and_then(|()| said.read_to_string(&mut text)).expect("what it said");
+                assert!(status.success(), "it was not killed, and failed: {status}\n{text}");
                 self.whole = self.whole.min(start.elapsed());
                 return true;
             }
@@ -694,7 +702,8 @@ impl Killer {
 /// process of a namespace is gone only after all others are: `pid_namespaces(7)`.
 fn kill_namespace(unshare: &mut Child) {
     let id = unshare.id();
-    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("the children of unshare");
+    // None: it has not started the first one yet, or that one has ended.
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
     match children.split_whitespace().next() {
         Some(first) => {
             let first = rustix::process::Pid::from_raw(first.parse().expect("a process")).expect("a process");

@@ -53,14 +53,14 @@ pub fn run(tier: Tier, args: &[String]) -> Result<(), String> {
                     not_run.push(format!("{name}: this Rust has no `cargo {component}` (`rustup component add {component}`)"));
                 }
             }
-            step("tests and smoke boots", &mut || call(cargo().args(["test", "--workspace", "--no-fail-fast"])));
+            step("tests and smoke boots", &mut || call(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(AT_ONCE)));
             not_run
                 .push(format!("the slow tier (`cargo xtask test-slow`): longer seeded runs, and these boots: {}", slow_boots()));
         }
         Tier::Second if ready => {
             step("long seeded runs", &mut || {
                 let args = ["test", "--workspace", "--no-fail-fast", "--lib", "--test", "it", "--test", "mutation"];
-                call(cargo().args(args).env("MKINITRD_TEST_TIER", "slow"))
+                call(cargo().args(args).args(AT_ONCE).env("MKINITRD_TEST_TIER", "slow"))
             });
             step("slow boots", &mut || boot::run_words(if write_docs { &["slow", "--write-docs"] } else { &["slow"] }));
         }
@@ -68,6 +68,9 @@ pub fn run(tier: Tier, args: &[String]) -> Result<(), String> {
     }
     summary(&steps, &not_run)
 }
+
+/// What a test says is shown when it says it: figures and what was not run come with tests that pass, and a failure beside its test.
+const AT_ONCE: [&str; 2] = ["--", "--nocapture"];
 
 const LINTS: &[(&str, &str, &[&str])] = &[
     ("format", "fmt", &["fmt", "--all", "--check"]),
