@@ -6,12 +6,12 @@
 use std::sync::{Arc, OnceLock};
 
 use super::{Blob, Bytes, Error, Origin, Wanted, World, cached, get, known, remember};
-use crate::base::date;
 use crate::family::deb::index::DebCatalog;
 use crate::family::deb::installed::{Database, Unfit};
 use crate::family::repo::{Index, Repository, Spec};
 use crate::host::apt;
 use crate::package::{Catalog, Package};
+use crate::store::state::Listed;
 
 /// The machine that is built on.
 #[derive(Debug)]
@@ -21,26 +21,8 @@ pub struct Machine {
     /// Its repositories, in which other sources of the same packages are found.
     pub specs: Vec<Spec>,
     arch: String,
-    known: OnceLock<Option<Lists>>,
-    fetched: OnceLock<Option<Lists>>,
-}
-
-/// What signed indexes list.
-#[derive(Debug)]
-struct Lists {
-    catalog: DebCatalog,
-    read: Vec<Listing>,
-}
-
-/// A repository that was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing {
-    /// The names of its indexes.
-    pub labels: Vec<String>,
-    /// The key whose signature was good.
-    pub key: Option<String>,
-    /// Its date.
-    pub date: Option<String>,
+    known: OnceLock<Option<DebCatalog>>,
+    fetched: OnceLock<Option<DebCatalog>>,
 }
 
 impl Machine {
@@ -54,64 +36,41 @@ impl Machine {
         known::repositories(&self.specs, world)
     }
 
-    /// Returns the repositories that were read to find package files.
-    pub fn listings(&self) -> Vec<Listing> {
-        let read = [&self.known, &self.fetched].into_iter().filter_map(|lists| lists.get()?.as_ref());
-        read.flat_map(|lists| lists.read.iter().cloned()).collect()
-    }
-
     /// Returns what a signed index says of an installed package: what is remembered, what the indexes on this machine list, and what
     /// those of the network list if they may be asked.
-    fn listed(&self, package: &Package, world: &World<'_>, may_fetch: bool) -> Option<Package> {
+    fn listed(&self, package: &Package, world: &World<'_>, may_fetch: bool) -> Option<Listed> {
         if let Some(listed) = world.store.listed(&world.distro, package) {
             return Some(listed);
         }
-        let known = self.known.get_or_init(|| self.lists(known::repositories(&self.specs, world), world));
-        let found = known.as_ref().and_then(|lists| lists.find(package)).or_else(|| {
+        let known = self.known.get_or_init(|| self.catalog(known::repositories(&self.specs, world), world));
+        let found = known.as_ref().and_then(|catalog| find(catalog, package)).or_else(|| {
             if !may_fetch || world.fetcher.is_offline() || self.specs.is_empty() {
                 return None;
             }
             let fetched = self.fetched.get_or_init(|| match super::repositories(&self.specs, world) {
-                Ok(repositories) => self.lists(repositories, world),
+                Ok(repositories) => self.catalog(repositories, world),
                 Err(err) => {
                     world.detail(&format!("the repositories cannot be asked: {}", known::with_cause(&err)));
                     None
                 }
             });
-            fetched.as_ref()?.find(package)
+            find(fetched.as_ref()?, package)
         })?;
         remember(&found, world);
-        Some(found)
+        Some(world.by_word(found))
     }
 
-    fn lists(&self, repositories: Vec<Repository>, world: &World<'_>) -> Option<Lists> {
-        let read = repositories.iter().map(Listing::of).collect();
+    /// What signed indexes list.
+    fn catalog(&self, repositories: Vec<Repository>, world: &World<'_>) -> Option<DebCatalog> {
         let indexes: Vec<Index> = repositories.into_iter().flat_map(|repository| repository.indexes).collect();
-        match DebCatalog::new(&self.arch, indexes) {
-            Ok(catalog) => Some(Lists { catalog, read }),
-            Err(err) => {
-                world.detail(&format!("the indexes cannot be read: {}", known::with_cause(&err)));
-                None
-            }
-        }
+        let catalog = DebCatalog::new(&self.arch, indexes);
+        catalog.map_err(|err| world.detail(&format!("the indexes cannot be read: {}", known::with_cause(&err)))).ok()
     }
 }
 
-impl Listing {
-    fn of(repository: &Repository) -> Self {
-        Self {
-            labels: repository.indexes.iter().map(|index| index.label.clone()).collect(),
-            key: repository.signer.as_ref().map(|signer| signer.fingerprint.clone()),
-            date: repository.date.map(date::show),
-        }
-    }
-}
-
-impl Lists {
-    fn find(&self, wanted: &Package) -> Option<Package> {
-        let same = self.catalog.named(&wanted.name).iter().filter(|id| self.catalog.version(**id) == wanted.version);
-        same.filter_map(|id| self.catalog.package(*id).ok()).find(|package| package.arch == wanted.arch)
-    }
+fn find(catalog: &DebCatalog, wanted: &Package) -> Option<Package> {
+    let same = catalog.named(&wanted.name).iter().filter(|id| catalog.version(**id) == wanted.version);
+    same.filter_map(|id| catalog.package(*id).ok()).find(|package| package.arch == wanted.arch)
 }
 
 /// Gets an installed package.
@@ -124,15 +83,15 @@ pub(super) fn get_installed(wanted: &Wanted<'_>, machine: &Machine, world: &Worl
         listed => listed,
     };
     if let Some(listed) = listed
-        && let Some(blob) = cached(&listed, world)
+        && let Some(blob) = cached(&listed.package, world)
     {
-        return Ok(Blob { listed: Some(Box::new(listed)), ..blob });
+        return Ok(Blob { listed: Some(Box::new(listed.package)), key: listed.key, ..blob });
     }
     let unfit = match machine.database.files(package, wanted.keep) {
         Ok(files) => {
             let size_bytes = files.members.iter().map(|(_, bytes)| bytes.len() as u64).sum();
             let bytes = Bytes::Installed(Arc::new(files));
-            return Ok(Blob { sha256: package.sha256, size_bytes, origin: Origin::Installed, listed: None, bytes });
+            return Ok(Blob { sha256: package.sha256, size_bytes, origin: Origin::Installed, listed: None, key: None, bytes });
         }
         Err(unfit) => unfit,
     };
@@ -141,8 +100,8 @@ pub(super) fn get_installed(wanted: &Wanted<'_>, machine: &Machine, world: &Worl
         world.detail(&format!("no signed index lists `{package}`"));
         return Err(refuse(package, unfit, machine));
     };
-    match get(&listed, world) {
-        Ok(blob) => Ok(Blob { listed: Some(Box::new(listed)), ..blob }),
+    match get(&listed.package, world) {
+        Ok(blob) => Ok(Blob { listed: Some(Box::new(listed.package)), key: listed.key, ..blob }),
         Err(err) => {
             world.detail(&format!("`{package}` cannot be had otherwise: {}", known::with_cause(&err)));
             Err(refuse(package, unfit, machine))
