@@ -1,15 +1,14 @@
 //! Makes disk images out of a root file system, with no mount, no loop device and no device mapper of the host.
 
-use std::fs::File;
-use std::io::Write;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::command::{at, run, tool};
-use crate::esp;
-use crate::files::{SIZE, Type, file_system};
-use crate::luks;
-use crate::lvm;
-use crate::md;
+use crate::esp::{self, Partition};
+use crate::files::{SIZE, Type, file_system, sibling};
+use crate::luks::{self, PASSPHRASE};
+use crate::lvm::{self, Layout};
+use crate::md::{self, Level};
 use crate::verity;
 
 /// What lies between the disk and the root file system.
@@ -19,24 +18,56 @@ pub enum Disk {
     Ext4,
     /// btrfs on the whole disk, labelled `root`.
     Btrfs,
+    /// The same, the root in the subvolume `@`.
+    BtrfsSubvolume,
+    /// btrfs, everything on both of two disks.
+    BtrfsRaid1,
     /// XFS on the whole disk, labelled `root`.
     Xfs,
+    /// F2FS on the whole disk, labelled `root`.
+    F2fs,
+    /// ext4 without `/usr`, which is on the second disk.
+    SeparateUsr,
     /// ext4 in LUKS2 on the whole disk, passphrase `PASSPHRASE`.
     Luks,
     /// The same, opened by a TPM and nothing else, if nobody has measured anything into register 12.
     LuksTpm,
     /// The same with register 7, into which all firmware measures.
     LuksTpmFirmware,
+    /// ext4 in LUKS2, opened by a recovery key and nothing else.
+    LuksRecovery,
+    /// ext4 in LUKS2, the header on the second disk.
+    LuksDetached,
+    /// ext4 in LUKS2, its key in a file system on the second disk.
+    LuksKeyFile,
+    /// The same with another key there.
+    LuksWrongKeyFile,
     /// ext4 in the logical volume `vg0/root`.
     Lvm,
+    /// ext4 in a thin volume `vg0/root`.
+    LvmThin,
+    /// ext4 in the volume `vg0/root`, mirrored on two disks.
+    LvmRaid1,
     /// `vg0/root` in LUKS2.
     LvmInLuks,
+    /// LUKS2 in `vg0/root`.
+    LuksInLvm,
     /// ext4 on a mirror of two disks.
     Md,
+    /// ext4 on three disks, one of which may be missing.
+    MdRaid5,
+    /// ext4 on two striped mirrors.
+    MdRaid10,
+    /// ext4 in LUKS2 on a mirror.
+    LuksOnMd,
+    /// ext4 in `vg0/root` in LUKS2 on a mirror.
+    LvmInLuksOnMd,
     /// ext4 on a partition, its hashes on another.
     Verity,
     /// The same with a bit changed that ext4 never looks at.
     VerityFlipped,
+    /// ext4 on a partition, and room behind it.
+    Room,
 }
 
 /// What came of making a disk.
@@ -50,31 +81,58 @@ pub struct Product {
     pub words: Vec<(&'static str, String)>,
 }
 
+/// Room for a partition that the boot makes.
+const ROOM: u64 = 128 << 20;
+
 impl Disk {
     /// Returns the word for the table and for file names.
     pub fn name(self) -> &'static str {
         match self {
             Disk::Ext4 => "ext4",
             Disk::Btrfs => "btrfs",
+            Disk::BtrfsSubvolume => "btrfs-subvolume",
+            Disk::BtrfsRaid1 => "btrfs-raid1",
             Disk::Xfs => "xfs",
+            Disk::F2fs => "f2fs",
+            Disk::SeparateUsr => "separate-usr",
             Disk::Luks => "luks2",
             Disk::LuksTpm => "luks2-tpm-pcr12",
             Disk::LuksTpmFirmware => "luks2-tpm-pcr7",
+            Disk::LuksRecovery => "luks2-recovery",
+            Disk::LuksDetached => "luks2-detached",
+            Disk::LuksKeyFile => "luks2-key-disk",
+            Disk::LuksWrongKeyFile => "luks2-wrong-key-disk",
             Disk::Lvm => "lvm",
+            Disk::LvmThin => "lvm-thin",
+            Disk::LvmRaid1 => "lvm-raid1",
             Disk::LvmInLuks => "lvm-in-luks2",
+            Disk::LuksInLvm => "luks2-in-lvm",
             Disk::Md => "md-raid1",
+            Disk::MdRaid5 => "md-raid5",
+            Disk::MdRaid10 => "md-raid10",
+            Disk::LuksOnMd => "luks2-on-md",
+            Disk::LvmInLuksOnMd => "lvm-in-luks2-on-md",
             Disk::Verity => "verity",
             Disk::VerityFlipped => "verity-flipped",
+            Disk::Room => "gpt-with-room",
         }
     }
 
     /// Returns the file system where it is another than ext4 with a whole root.
     fn other_files(self) -> Option<Type> {
         match self {
-            Disk::Btrfs => Some(Type::Btrfs),
+            Disk::Btrfs | Disk::BtrfsRaid1 => Some(Type::Btrfs),
+            Disk::BtrfsSubvolume => Some(Type::BtrfsSubvolume),
             Disk::Xfs => Some(Type::Xfs),
+            Disk::F2fs => Some(Type::F2fs),
+            Disk::SeparateUsr => Some(Type::SeparateUsr),
             _ => None,
         }
+    }
+
+    /// Returns the word for the work that is left to a machine that makes disks.
+    pub fn to_be_made(self) -> Option<&'static str> {
+        (self == Disk::BtrfsRaid1).then_some("btrfs-raid1")
     }
 
     /// Tells whether it is made of an ext4 file system with a root.
@@ -87,35 +145,73 @@ impl Disk {
 pub fn make_of_files(kind: Disk, tar: &Path, overlay: &Path, out: &Path) -> Result<Product, String> {
     let files = kind.other_files().ok_or_else(|| format!("`{}` is made of ext4", kind.name()))?;
     file_system(files, tar, overlay, out)?;
-    Ok(product(vec![out.to_owned()]))
+    let second = sibling(out, 2);
+    match kind {
+        Disk::SeparateUsr => {}
+        // A machine adds it to the file system.
+        Disk::BtrfsRaid1 => File::create(&second).and_then(|file| file.set_len(SIZE)).map_err(at(&second))?,
+        _ => return Ok(product(vec![out.to_owned()])),
+    }
+    Ok(product(vec![out.to_owned(), second]))
 }
 
 /// Makes the disk `out` of a kind that holds the file system `root`.
 pub fn make(kind: Disk, root: &Path, out: &Path) -> Result<Product, String> {
-    let mut product = product(vec![out.to_owned()]);
     match kind {
-        Disk::Md => {
-            md::mirror(root, out)?;
-            product.disks.push(md::second(out));
-        }
+        Disk::Lvm => return lvm::group(Layout::Linear, root, out).map(product),
+        Disk::LvmThin => return lvm::group(Layout::Thin, root, out).map(product),
+        Disk::LvmRaid1 => return lvm::group(Layout::Raid1, root, out).map(product),
+        Disk::Md => return md::array(Level::Raid1, root, out).map(product),
+        Disk::MdRaid5 => return md::array(Level::Raid5, root, out).map(product),
+        Disk::MdRaid10 => return md::array(Level::Raid10, root, out).map(product),
         Disk::Verity | Disk::VerityFlipped => {
             let hash = verity::disk(root, kind == Disk::VerityFlipped, out)?;
-            product.words.push(("roothash", hash));
+            return Ok(Product { words: vec![("roothash", hash)], ..product(vec![out.to_owned()]) });
         }
-        Disk::Lvm => wrap_in_lvm(root, out)?,
+        Disk::Room => {
+            let partition = Partition { kind: esp::ROOT_TYPE, name: "root", uuid: None, file: Some(root), size: 0 };
+            return esp::disk_of(&[partition], ROOM, out).map(|()| product(vec![out.to_owned()]));
+        }
         Disk::LvmInLuks => {
-            wrap_in_lvm(root, out)?;
-            luks::encrypt(out)?;
+            lvm::group(Layout::Linear, root, out)?;
+            return luks::encrypt(out).map(|()| product(vec![out.to_owned()]));
         }
-        Disk::Luks | Disk::LuksTpm | Disk::LuksTpmFirmware => {
-            copy(root, out)?;
-            luks::encrypt(out)?;
+        Disk::LvmInLuksOnMd => {
+            let inner = out.with_extension("inner");
+            lvm::group(Layout::Linear, root, &inner)?;
+            luks::encrypt(&inner)?;
+            return consumed(&inner, md::array(Level::Raid1, &inner, out));
         }
-        _ => copy(root, out)?,
+        Disk::LuksInLvm | Disk::LuksOnMd => {
+            let inner = out.with_extension("inner");
+            copy(root, &inner)?;
+            luks::encrypt(&inner)?;
+            let made = match kind {
+                Disk::LuksInLvm => lvm::group(Layout::Linear, &inner, out),
+                _ => md::array(Level::Raid1, &inner, out),
+            };
+            return consumed(&inner, made);
+        }
+        _ => {}
+    }
+    copy(root, out)?;
+    let mut product = product(vec![out.to_owned()]);
+    if kind == Disk::LuksDetached {
+        let header = sibling(out, 2);
+        luks::encrypt_detached(out, &header)?;
+        product.disks.push(header);
+    } else if kind != Disk::Ext4 {
+        luks::encrypt(out)?;
     }
     match kind {
         Disk::LuksTpm => product.tpm = Some(luks::enrol_tpm(out, 12)?),
         Disk::LuksTpmFirmware => product.tpm = Some(luks::enrol_tpm(out, 7)?),
+        Disk::LuksRecovery => product.words.push(("recovery", luks::enrol_recovery(out)?)),
+        Disk::LuksKeyFile | Disk::LuksWrongKeyFile => {
+            let keys = sibling(out, 2);
+            luks::key_disk(if kind == Disk::LuksKeyFile { PASSPHRASE } else { "battery staple" }, &keys)?;
+            product.disks.push(keys);
+        }
         _ => {}
     }
     Ok(product)
@@ -125,14 +221,12 @@ fn product(disks: Vec<PathBuf>) -> Product {
     Product { disks, ..Product::default() }
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), String> {
-    run(tool("cp").arg("--sparse=always").args([from, to])).map(drop)
+fn consumed(inner: &Path, made: Result<Vec<PathBuf>, String>) -> Result<Product, String> {
+    let disks = made?;
+    fs::remove_file(inner).map_err(at(inner))?;
+    Ok(product(disks))
 }
 
-fn wrap_in_lvm(inner: &Path, out: &Path) -> Result<(), String> {
-    let mut to = File::create(out).map_err(at(out))?;
-    let extents = SIZE.div_ceil(lvm::EXTENT);
-    to.write_all(&lvm::header(extents)).map_err(at(out))?;
-    to.set_len(lvm::DATA_START + extents * lvm::EXTENT).map_err(at(out))?;
-    esp::copy_sparse(inner, &mut to, lvm::DATA_START)
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    run(tool("cp").arg("--sparse=always").args([from, to])).map(drop)
 }

@@ -1,7 +1,7 @@
 //! Makes root file systems out of an archive of a root and a directory that is laid over it.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::command::{as_root, at, run};
 use crate::root::FINISH;
@@ -13,8 +13,14 @@ pub enum Type {
     Ext4,
     /// btrfs, labelled `root`.
     Btrfs,
+    /// The same, the root in the subvolume `@`.
+    BtrfsSubvolume,
     /// XFS, labelled `root`.
     Xfs,
+    /// F2FS, labelled `root`.
+    F2fs,
+    /// ext4, labelled `root`, with an empty `/usr`, and what belongs there on the second disk, labelled `usr`.
+    SeparateUsr,
 }
 
 /// The size of a root.
@@ -22,28 +28,50 @@ pub const SIZE: u64 = 768 << 20;
 
 const FS_UUID: &str = "6d6b696e-6974-4264-8000-726f6f740001";
 
-/// Makes the file system `out` of a type, out of the root in `tar` with the files of `overlay` laid over it.
+/// Returns where the disk with a number from 2 on lies that belongs to `disk`.
+pub fn sibling(disk: &Path, number: usize) -> PathBuf {
+    disk.with_extension(format!("disk{number}"))
+}
+
+/// Makes the file system `out` of a type, and its sibling where it needs one.
 pub fn file_system(kind: Type, tar: &Path, overlay: &Path, out: &Path) -> Result<(), String> {
-    File::create(out).and_then(|file| file.set_len(SIZE)).map_err(at(out))?;
+    let usr = sibling(out, 2);
+    let images: &[&Path] = if kind == Type::SeparateUsr { &[out, &usr] } else { &[out] };
+    for image in images {
+        File::create(image).and_then(|file| file.set_len(SIZE)).map_err(at(image))?;
+    }
     let ext4 = format!("mke2fs -q -F -t ext4 -L root -U {FS_UUID} {EXT4_OPTIONS}");
     let make = match kind {
         Type::Ext4 => format!(r#"{ext4} -d "$root" "$out""#),
         Type::Btrfs => r#"mkfs.btrfs -q -L root --rootdir "$root" "$out""#.to_owned(),
+        Type::BtrfsSubvolume => BTRFS_SUBVOLUME.to_owned(),
         Type::Xfs => format!("{XFS_PROTOTYPE}\n{XFS}"),
+        Type::F2fs => r#"mkfs.f2fs -q -l root "$out"; sload.f2fs -P -f "$root" -t / "$out" >/dev/null"#.to_owned(),
+        Type::SeparateUsr => format!(
+            r#"mkdir "$root.usr"; mv "$root"/usr/* "$root.usr/"; {ext4} -d "$root" "$out"
+            mke2fs -q -F -t ext4 -L usr {EXT4_OPTIONS} -d "$root.usr" "$4""#
+        ),
     };
     let script = format!(
         r#"tar=$1 overlay=$2 out=$3 root=$3.root
-        trap 'rm -rf "$root" "$out.proto"' EXIT
+        trap 'rm -rf "$root" "$root.usr" "$root.top" "$out.proto"' EXIT
         mkdir "$root"
         tar -xpf "$tar" -C "$root" --numeric-owner --exclude='./dev/*'
         {FINISH}
         cp -dR "$overlay/." "$root/"
         {make}"#
     );
-    run(&mut as_root(&script, &[tar, overlay, out])).map(drop)
+    run(&mut as_root(&script, &[tar, overlay, out, &usr])).map(drop)
 }
 
 const EXT4_OPTIONS: &str = "-E lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0";
+
+/// The program of the root, as `--subvol` is newer than the btrfs-progs of Debian 12; by the root's own loader, with no need to enter it.
+const BTRFS_SUBVOLUME: &str = r#"
+    mkdir "$root.top"; mv "$root" "$root.top/@"
+    system=$root.top/@
+    "$system"/usr/lib/*/ld-linux-*.so.* --library-path "$(echo "$system"/usr/lib/*-linux-gnu)" "$(ls "$system"/usr/*bin/mkfs.btrfs | head -n 1)" \
+        -q -L root --rootdir "$root.top" --subvol rw:@ "$out""#;
 
 /// Writes the description of a tree that `mkfs.xfs -p` reads: a line for each file, `$` at the end of each directory.
 const XFS_PROTOTYPE: &str = r##"

@@ -1,4 +1,4 @@
-//! Encrypts disk images in place, offline, and gives volumes a key in a TPM.
+//! Encrypts disk images in place, offline, and gives volumes other keys than a passphrase.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -22,6 +22,12 @@ pub fn encrypt(image: &Path) -> Result<(), String> {
     let size = fs::metadata(image).map_err(at(image))?.len();
     File::options().write(true).open(image).and_then(|file| file.set_len(size + RESERVED)).map_err(at(image))?;
     reencrypt(image, &["--reduce-device-size", &format!("{}M", RESERVED >> 20)])
+}
+
+/// Encrypts what an image holds; the header lies in `header` alone.
+pub fn encrypt_detached(image: &Path, header: &Path) -> Result<(), String> {
+    File::create(header).and_then(|file| file.set_len(RESERVED)).map_err(at(header))?;
+    reencrypt(image, &["--header", &header.display().to_string()])
 }
 
 fn reencrypt(image: &Path, place: &[&str]) -> Result<(), String> {
@@ -48,7 +54,24 @@ pub fn enrol_tpm(image: &Path, pcr: u32) -> Result<PathBuf, String> {
     tpm.end()
 }
 
+/// Leaves the volume no key but a recovery key, which is returned.
+pub fn enrol_recovery(image: &Path) -> Result<String, String> {
+    let said = enrol(image, &["--recovery-key"])?;
+    let key = said.split_whitespace().find(|word| word.len() == 71 && word.matches('-').count() == 7);
+    key.map(str::to_owned).ok_or_else(|| format!("`systemd-cryptenroll` said no recovery key, but: {said}"))
+}
+
 fn enrol(image: &Path, how: &[&str]) -> Result<String, String> {
     let mut command = tool("systemd-cryptenroll");
     run(command.env("PASSWORD", PASSPHRASE).args(how).args(["--wipe-slot=password".as_ref(), image.as_os_str()]))
+}
+
+/// Makes the small ext4 file system `out`, labelled `KEYS`, that holds `/root.key`.
+pub fn key_disk(key: &str, out: &Path) -> Result<(), String> {
+    let dir = out.with_extension("keys");
+    fs::create_dir_all(&dir).map_err(at(&dir))?;
+    fs::write(dir.join("root.key"), key).map_err(at(&dir))?;
+    File::create(out).and_then(|file| file.set_len(16 << 20)).map_err(at(out))?;
+    run(tool("mke2fs").args(["-q", "-F", "-t", "ext4", "-L", "KEYS", "-d"]).args([&dir, out]))?;
+    fs::remove_dir_all(&dir).map_err(at(&dir))
 }

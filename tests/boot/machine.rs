@@ -19,10 +19,12 @@ pub struct Machine<'a> {
     pub arch: &'a str,
     /// What is started.
     pub start: Start<'a>,
-    /// The disks, which are never written to: the first is the one that counts.
+    /// The disks: the first is the one that counts.
     pub disks: &'a [PathBuf],
     /// How the first is connected; the others are virtio's.
     pub bus: Bus,
+    /// What is written to the disks stays there.
+    pub written: bool,
     /// The state of its TPM, of which it gets a copy.
     pub tpm: Option<&'a Path>,
     /// System credentials.
@@ -115,14 +117,28 @@ fn press(keys: &[&str], monitor: &Path) -> Result<(), String> {
 }
 
 /// Adds a disk to the arguments of a machine.
-fn connect(bus: Bus, disk: &Path, args: &mut Vec<String>) {
-    let drive = format!("file={},format=raw,snapshot=on", disk.display());
-    match bus {
-        Bus::Virtio => args.extend(["-drive".into(), format!("{drive},if=virtio")]),
-        Bus::VirtioScsi => {
-            args.extend(["-device".into(), "virtio-scsi-pci".into(), "-drive".into(), format!("{drive},if=none,id=disk")]);
-            args.extend(["-device".into(), "scsi-hd,drive=disk".into()]);
-        }
+fn connect(bus: Bus, disk: &Path, written: bool, args: &mut Vec<String>) {
+    let drive = format!("file={},format=raw,{}", disk.display(), if written { "cache=unsafe" } else { "snapshot=on" });
+    let devices = match bus {
+        Bus::Virtio => return args.extend(["-drive".into(), format!("{drive},if=virtio")]),
+        Bus::TwoPaths | Bus::OnePath => return connect_paths(if bus == Bus::TwoPaths { 2 } else { 1 }, disk, args),
+        Bus::VirtioScsi => &["virtio-scsi-pci", "scsi-hd,drive=disk"][..],
+        Bus::Nvme4k => &["nvme,serial=boot-test,drive=disk,logical_block_size=4096,physical_block_size=4096"],
+        Bus::Usb => &["qemu-xhci", "usb-storage,drive=disk"],
+        Bus::Ahci => &["ahci,id=ahci", "ide-hd,bus=ahci.0,drive=disk"],
+    };
+    args.extend(["-drive".into(), format!("{drive},if=none,id=disk")]);
+    args.extend(devices.iter().flat_map(|device| ["-device".to_owned(), (*device).to_owned()]));
+}
+
+/// The same disk behind several adapters, under one name. What is written over one path has to be seen over the other, so that there is
+/// no snapshot; the root of a test is mounted read-only.
+fn connect_paths(paths: usize, disk: &Path, args: &mut Vec<String>) {
+    for path in 0..paths {
+        let drive = format!("file={},format=raw,file.locking=off,if=none,id=path{path}", disk.display());
+        args.extend(["-drive".into(), drive, "-device".into(), format!("virtio-scsi-pci,id=adapter{path}")]);
+        let device = format!("scsi-hd,bus=adapter{path}.0,drive=path{path},serial=boot-test,wwn=0x5000c50015ea71ac,share-rw=on");
+        args.extend(["-device".into(), device]);
     }
 }
 
@@ -153,7 +169,7 @@ impl Machine<'_> {
             }
         }
         for (number, disk) in self.disks.iter().enumerate() {
-            connect(if number == 0 { self.bus } else { Bus::Virtio }, disk, &mut args);
+            connect(if number == 0 { self.bus } else { Bus::Virtio }, disk, self.written, &mut args);
         }
         for (name, value) in self.credentials {
             args.extend(["-smbios".into(), format!("type=11,value=io.systemd.credential:{name}={value}")]);

@@ -21,6 +21,7 @@ mod live_root;
 mod luks;
 mod lvm;
 mod machine;
+mod maker;
 mod md;
 mod prepare;
 mod report;

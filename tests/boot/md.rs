@@ -1,16 +1,29 @@
-//! Writes the metadata of md, version 1.0, behind a file system: a mirror of two disks, without a kernel that has md.
+//! Writes arrays of md, metadata version 1.0, without a kernel that has md.
 //!
 //! Form: `struct mdp_superblock_1` of the kernel's `include/uapi/linux/raid/md_p.h`; `mdadm --examine FILE` reads it back.
 
 use std::fs::{self, File};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::command::at;
+use crate::command::{at, run, tool};
+use crate::files::sibling;
+
+/// How an array lays data on its disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Two mirrored disks.
+    Raid1,
+    /// Three disks, one of which may be missing.
+    Raid5,
+    /// Four disks: stripes over two mirrors (`near=2`).
+    Raid10,
+}
 
 /// What the array takes from the end of a disk; the superblock lies 8 KiB before it.
 const RESERVED: u64 = 64 << 10;
 const SECTOR: u64 = 512;
+const CHUNK: usize = 64 << 10;
 const MAGIC: u32 = 0xa92b_4efc;
 const SUPERBLOCK: usize = 256;
 /// Room for roles that `mdadm --create` leaves, too.
@@ -19,38 +32,117 @@ const SET_UUID: &[u8; 16] = b"mkinitrdmdarray1";
 const SET_NAME: &[u8] = b"boot-test:root";
 const CREATED_S: u64 = 1_700_000_000;
 
-/// Makes two mirrored disks out of a file system: `out` and [`second`].
-pub fn mirror(inner: &Path, out: &Path) -> Result<(), String> {
-    let data_bytes = fs::metadata(inner).map_err(at(inner))?.len();
+impl Level {
+    fn disks(self) -> usize {
+        match self {
+            Level::Raid1 => 2,
+            Level::Raid5 => 3,
+            Level::Raid10 => 4,
+        }
+    }
+
+    /// Returns how many disks' worth of data it holds.
+    fn data_disks(self) -> u64 {
+        match self {
+            Level::Raid1 => 1,
+            Level::Raid5 | Level::Raid10 => 2,
+        }
+    }
+
+    /// Returns level, layout and sectors of a chunk as the superblock has them.
+    fn numbers(self) -> (u32, u32, u32) {
+        let chunk = (CHUNK as u64 / SECTOR) as u32;
+        match self {
+            Level::Raid1 => (1, 0, 0),
+            Level::Raid5 => (5, 2, chunk),       // left-symmetric
+            Level::Raid10 => (10, 0x102, chunk), // one far copy, two near
+        }
+    }
+}
+
+/// Makes the disks of an array out of what it holds: `out` and its siblings, which are returned in order.
+pub fn array(level: Level, inner: &Path, out: &Path) -> Result<Vec<PathBuf>, String> {
+    let held_bytes = fs::metadata(inner).map_err(at(inner))?.len();
+    let data_bytes = held_bytes.div_ceil(level.data_disks()).next_multiple_of(CHUNK as u64);
     let size = data_bytes + RESERVED;
-    for (number, path) in [(0, out.to_owned()), (1, second(out))] {
-        // The copy stays sparse.
-        crate::command::run(crate::command::tool("cp").arg("--sparse=always").args([inner, &path]))?;
-        let mut file = File::options().write(true).open(&path).map_err(at(&path))?;
-        file.set_len(size).map_err(at(&path))?;
+    let paths: Vec<PathBuf> =
+        (1..=level.disks()).map(|number| if number == 1 { out.to_owned() } else { sibling(out, number) }).collect();
+    let mut files = Vec::new();
+    for path in &paths {
+        if level == Level::Raid1 {
+            // The copy stays sparse.
+            run(tool("cp").arg("--sparse=always").args([inner, path]))?;
+        } else {
+            File::create(path).map_err(at(path))?;
+        }
+        let file = File::options().write(true).open(path).map_err(at(path))?;
+        file.set_len(size).map_err(at(path))?;
+        files.push(file);
+    }
+    if level != Level::Raid1 {
+        stripe(level, inner, &mut files)?;
+    }
+    for (number, (file, path)) in files.iter_mut().zip(&paths).enumerate() {
         let place = (size / SECTOR - 16) & !7;
-        let bytes = superblock(number, data_bytes / SECTOR, place);
-        file.seek(SeekFrom::Start(place * SECTOR)).and_then(|_| file.write_all(&bytes)).map_err(at(&path))?;
+        let bytes = superblock(level, number as u32, data_bytes / SECTOR, place);
+        write_at(file, place * SECTOR, &bytes).map_err(at(path))?;
+    }
+    Ok(paths)
+}
+
+/// Lays two chunks at a time on the disks; what is zero stays a hole, on all of them.
+fn stripe(level: Level, inner: &Path, files: &mut [File]) -> Result<(), String> {
+    let mut source = File::open(inner).map_err(at(inner))?;
+    let mut row = vec![0; 2 * CHUNK];
+    for number in 0_usize.. {
+        row.fill(0);
+        let mut filled = 0;
+        while filled < row.len() {
+            match source.read(&mut row[filled..]).map_err(at(inner))? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        if filled == 0 {
+            break;
+        }
+        if row.iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        let (first, second) = row.split_at(CHUNK);
+        let parity: Vec<u8>;
+        let chunks: Vec<(usize, &[u8])> = if level == Level::Raid5 {
+            parity = first.iter().zip(second).map(|(one, other)| one ^ other).collect();
+            let at = 2 - number % 3;
+            vec![(at, &parity), ((at + 1) % 3, first), ((at + 2) % 3, second)]
+        } else {
+            vec![(0, first), (1, first), (2, second), (3, second)]
+        };
+        for (disk, chunk) in chunks {
+            write_at(&mut files[disk], (number * CHUNK) as u64, chunk).map_err(at(inner))?;
+        }
     }
     Ok(())
 }
 
-/// Returns where the other disk of a mirror lies.
-pub fn second(disk: &Path) -> PathBuf {
-    disk.with_extension("disk2")
+fn write_at(file: &mut File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+    file.seek(SeekFrom::Start(offset)).and_then(|_| file.write_all(bytes))
 }
 
-fn superblock(number: u32, data_sectors: u64, place: u64) -> Vec<u8> {
+fn superblock(level: Level, number: u32, data_sectors: u64, place: u64) -> Vec<u8> {
     let mut out = vec![0; SUPERBLOCK + 2 * ROLES];
     let mut put = |offset: usize, bytes: &[u8]| out[offset..offset + bytes.len()].copy_from_slice(bytes);
+    let (level_number, layout, chunk_sectors) = level.numbers();
     put(0, &MAGIC.to_le_bytes());
     put(4, &1_u32.to_le_bytes()); // version 1
     put(16, SET_UUID);
     put(32, SET_NAME);
     put(64, &CREATED_S.to_le_bytes());
-    put(72, &1_u32.to_le_bytes()); // RAID 1
+    put(72, &level_number.to_le_bytes());
+    put(76, &layout.to_le_bytes());
     put(80, &data_sectors.to_le_bytes()); // of each disk that are used
-    put(92, &2_u32.to_le_bytes()); // disks
+    put(88, &chunk_sectors.to_le_bytes());
+    put(92, &(level.disks() as u32).to_le_bytes());
     put(136, &data_sectors.to_le_bytes()); // of this disk that can be used, from sector 0 on
     put(144, &place.to_le_bytes());
     put(160, &number.to_le_bytes());
@@ -62,7 +154,7 @@ fn superblock(number: u32, data_sectors: u64, place: u64) -> Vec<u8> {
     put(208, &u64::MAX.to_le_bytes()); // no resynchronization is pending
     put(220, &(ROLES as u32).to_le_bytes());
     for role in 0..ROLES {
-        let is_disk = role < 2;
+        let is_disk = role < level.disks();
         put(SUPERBLOCK + 2 * role, &(if is_disk { role as u16 } else { 0xffff }).to_le_bytes());
     }
     let sum = checksum(&out);

@@ -10,6 +10,7 @@ use crate::disk::{self, Disk, Product};
 use crate::esp;
 use crate::files::{self, Type};
 use crate::image;
+use crate::maker;
 use crate::root;
 use crate::scenarios::{Firmware, Scenario, Tpm};
 use crate::tpm;
@@ -85,6 +86,9 @@ impl Workshop {
             parts.disks = vec![self.uefi_disk(scenario, &parts.image, &parts.disks[0])?];
             return Ok(parts);
         }
+        for number in scenario.missing.iter().rev() {
+            parts.disks.remove(number - 1);
+        }
         parts.kernel = Some(self.kernel(scenario, &parts.image)?);
         parts.image = image::changed(scenario, &parts.image, &self.dir)?;
         Ok(parts)
@@ -142,6 +146,10 @@ impl Workshop {
         let (tar, overlay) = self.contents(scenario, &out, &nonce)?;
         let product = disk::make_of_files(scenario.disk, &tar, &overlay, &out)?;
         fs::remove_dir_all(&overlay).map_err(at(&overlay))?;
+        if let Some(word) = scenario.disk.to_be_made() {
+            let image = self.image(&maker::IMAGE)?;
+            maker::make(word, &self.kernel(&maker::IMAGE, &image)?, &image, &product.disks)?;
+        }
         Ok((product, nonce))
     }
 

@@ -108,13 +108,19 @@ fn hardware(scenario: &Scenario) -> String {
     let bus = match scenario.bus {
         Bus::Virtio => "",
         Bus::VirtioScsi => ", virtio-scsi",
+        Bus::Nvme4k => ", NVMe with 4 KiB sectors",
+        Bus::Usb => ", USB",
+        Bus::Ahci => ", SATA",
+        Bus::TwoPaths => ", two paths",
+        Bus::OnePath => ", one path of two",
     };
     let tpm = match scenario.tpm {
         Tpm::None => "",
         Tpm::Enrolled => ", its TPM",
         Tpm::Other => ", another TPM",
     };
-    format!("{bus}{tpm}")
+    let missing = scenario.missing.iter().map(|number| format!(", without disk {number}"));
+    format!("{bus}{tpm}{}", missing.collect::<String>())
 }
 
 fn tier_name(tier: Tier) -> &'static str {

@@ -162,6 +162,7 @@ fn boot_once(scenario: &Scenario, parts: &Parts, log: &Path, limit: Duration) ->
         start,
         disks: &parts.disks,
         bus: scenario.bus,
+        written: false,
         tpm: parts.tpm.as_deref(),
         credentials: &credentials,
         keys: scenario.keys,

@@ -36,6 +36,16 @@ pub enum Bus {
     Virtio,
     /// virtio-scsi, `/dev/sda`.
     VirtioScsi,
+    /// NVMe with sectors of 4 KiB, `/dev/nvme0n1`.
+    Nvme4k,
+    /// A USB disk, `/dev/sda`.
+    Usb,
+    /// SATA, `/dev/sda`.
+    Ahci,
+    /// The same disk behind two virtio-scsi adapters.
+    TwoPaths,
+    /// The same disk, one of the two paths gone.
+    OnePath,
 }
 
 /// The TPM of a machine.
@@ -101,6 +111,8 @@ pub struct Scenario {
     pub disk: Disk,
     /// How the machine has that disk.
     pub bus: Bus,
+    /// Which of several disks, counted from 1, are not there.
+    pub missing: &'static [usize],
     /// Its TPM.
     pub tpm: Tpm,
     /// Arguments of `mkinitrd-pkg build` beside distribution, release, architecture and output.
@@ -135,18 +147,22 @@ const WITH_MICROCODE: &[&str] = &["--generic", crate::image::NON_FREE_FIRMWARE];
 
 const BY_LABEL: &str = "root=LABEL=root";
 // In one line each, as a person would type them; the UUID is `luks::LUKS_UUID`.
-const IN_LUKS: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root root=/dev/mapper/root";
-const IN_LVM: &str = "root=/dev/vg0/root";
-const LVM_IN_LUKS: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=pv root=/dev/vg0/root";
+/// A root in LUKS.
+pub const IN_LUKS: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root root=/dev/mapper/root";
+/// A root in a logical volume.
+pub const IN_LVM: &str = "root=/dev/vg0/root";
+/// A logical volume in LUKS.
+pub const LVM_IN_LUKS: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=pv root=/dev/vg0/root";
 /// `headless` asks nobody, so that a boot that cannot succeed ends soon.
-const WRONG_KEY: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
+pub const WRONG_KEY: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
      rd.luks.options=6d6b696e-6974-4264-8000-6c756b730001=headless=1 root=/dev/mapper/root";
 /// The root is there, and nothing that drives its disk.
-const UNREACHABLE: &str = "root=LABEL=root systemd.default_device_timeout_sec=15";
+pub const UNREACHABLE: &str = "root=LABEL=root systemd.default_device_timeout_sec=15";
 /// Shorter than the 90 s of every day, and long enough for udev to start on a busy host.
 const NO_ROOT: &str = "root=LABEL=nonexistent systemd.default_device_timeout_sec=15";
 
-const RIGHT: &[(&str, &str)] = &[("cryptsetup.passphrase", "correct horse")];
+/// What opens the volume.
+pub const RIGHT: &[(&str, &str)] = &[("cryptsetup.passphrase", "correct horse")];
 const WRONG: &[(&str, &str)] = &[("cryptsetup.passphrase", "battery staple")];
 
 const IN_MAPPED: &str = "root=/dev/mapper/root";
@@ -173,6 +189,7 @@ pub const BASE: Scenario = Scenario {
     arch: "amd64",
     disk: Disk::Ext4,
     bus: Bus::Virtio,
+    missing: &[],
     tpm: Tpm::None,
     build: GENERIC,
     change: Change::None,
@@ -193,8 +210,8 @@ const ALPINE: Scenario = Scenario { packages: Some(Family::Alpine), ..BASE };
 /// mkinitfs stays away, and with it its init.
 const OWN_INIT: &[&str] = &["--generic", "--config", "tests/boot/without-mkinitfs.toml"];
 
-/// Its command line is in the image.
-const UKI: Scenario = Scenario {
+/// UEFI starts a unified kernel image; its command line is in it.
+pub const UKI: Scenario = Scenario {
     tier: Tier::Slow,
     firmware: Firmware::Uefi,
     append: "root=PARTLABEL=root",
