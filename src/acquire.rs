@@ -39,6 +39,7 @@ mod machine;
 mod prove;
 mod sources;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -46,7 +47,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::SystemTime;
 
 pub use known::repositories as known_repositories;
-pub use machine::{Listing, Machine, database};
+pub use machine::{Machine, database};
 pub use prove::SealError;
 pub use sources::{HostSources, host_sources};
 
@@ -67,11 +68,10 @@ use crate::report::{Event, Reporter, Stage};
 use crate::store::fetch::{FetchError, Fetcher};
 use crate::store::keyring::{Keyring, KeyringError};
 use crate::store::rsa::{RsaError, verify as judge_rsa};
-use crate::store::{self, Store, Stored, Unusable, VerifiedReader};
+use crate::store::state::Listed;
+use crate::store::{self, Store, Stored, Unusable, VerifiedReader, shipped};
 use crate::tree::TreePath;
 
-/// Whose keys we carry.
-const SHIPPED_OF: &str = "debian";
 /// Downloads at the same time. More do not make a mirror faster, and annoy it.
 const JOBS: usize = 6;
 
@@ -255,6 +255,8 @@ pub struct World<'a> {
     pub machine: Option<&'a Machine>,
     default_keys: OnceLock<Keyring>,
     shipped_keys: OnceLock<Keyring>,
+    /// Whose signatures vouch for the indexes that were read, by the names of these.
+    signers: Mutex<BTreeMap<String, String>>,
     /// The keys that may sign packages, as they were read.
     keyrings: Mutex<Vec<(SignedBy, Arc<Keyring>)>>,
 }
@@ -280,6 +282,7 @@ impl<'a> World<'a> {
             machine: None,
             default_keys: OnceLock::new(),
             shipped_keys: OnceLock::new(),
+            signers: Mutex::default(),
             keyrings: Mutex::default(),
         }
     }
@@ -290,6 +293,19 @@ impl<'a> World<'a> {
 
     fn detail(&self, message: &str) {
         self.reporter.event(&Event::Detail { stage: Stage::Acquire, message });
+    }
+
+    /// Notes whose signature was found over the indexes of a repository.
+    fn note_signer(&self, repository: &Repository) {
+        let Some(signer) = &repository.signer else { return };
+        let mut signers = self.signers.lock().expect("invariant: no thread panics with the lock");
+        signers.extend(repository.indexes.iter().map(|index| (index.label.clone(), signer.fingerprint.clone())));
+    }
+
+    /// What a signed index said of a package, and by whose word.
+    fn by_word(&self, package: Package) -> Listed {
+        let signers = self.signers.lock().expect("invariant: no thread panics with the lock");
+        Listed { key: signers.get(&package.repo).cloned(), package }
     }
 
     fn options(&self) -> Options {
@@ -314,7 +330,13 @@ impl<'a> World<'a> {
 
     /// The keys that we carry, for the distribution that they are of: they are no word on another's repositories.
     fn shipped_keys(&self) -> &Keyring {
-        self.shipped_keys.get_or_init(|| if self.distro == SHIPPED_OF { Keyring::shipped() } else { Keyring::new() })
+        self.shipped_keys.get_or_init(|| {
+            let keyring = Keyring::shipped(&self.distro);
+            match shipped::of(&self.distro).find_map(|keys| keys.lists) {
+                Some((main, revoked)) => keyring.endorsed(&trust::trusted(main), &trust::revoked(revoked), self.now),
+                None => keyring,
+            }
+        })
     }
 
     /// The keys that may sign a repository, and only those.
@@ -420,14 +442,19 @@ impl Door for World<'_> {
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) || name.len() > limit::NAME_BYTES_MAX {
             return Err(unknown());
         }
+        let judge = |pem: &[u8], file: String| {
+            let key = judge_rsa(name, pem, signature.hash, data, &signature.bytes).map_err(DoorError::new)?;
+            Ok(Signer { fingerprint: key.clone(), key, file })
+        };
         for path in self.rsa_keys(signed_by, name) {
             if let Some(pem) = fs::read_optional(&path, limit::KEY_BYTES_MAX).map_err(DoorError::new)? {
-                let verdict = judge_rsa(name, &pem, signature.hash, data, &signature.bytes);
-                let key = verdict.map_err(DoorError::new)?;
-                return Ok(Signer { fingerprint: key.clone(), key, file: path.display().to_string() });
+                return judge(&pem, path.display().to_string());
             }
         }
-        Err(unknown())
+        match shipped::rsa(&self.distro, name).filter(|_| signed_by.shipped) {
+            Some(pem) => judge(pem, format!("{name} (shipped with mkinitrd-pkg)")),
+            None => Err(unknown()),
+        }
     }
 
     fn seen(&self, repository: &str) -> Option<Seen> {
@@ -478,6 +505,7 @@ pub fn repositories(specs: &[Spec], world: &World<'_>) -> Result<Vec<Repository>
             }
             outcome => outcome?,
         };
+        world.note_signer(&repository);
         match &repository.signer {
             Some(signer) => world.detail(&format!("`{spec}` was signed by {} of {}", signer.fingerprint, signer.file)),
             None if repository.indexes.iter().any(|index| index.seals.is_some()) => {
@@ -517,6 +545,8 @@ pub struct Blob {
     /// What the package is known as from now on, where that is other than what was asked for: what a signed index says of an installed one
     /// whose file was found elsewhere, or the digest of a file that was proved otherwise.
     pub listed: Option<Box<Package>>,
+    /// Fingerprint of the key that signed the index which says that of an installed package.
+    pub key: Option<String>,
     bytes: Bytes,
 }
 
@@ -528,7 +558,7 @@ enum Bytes {
 
 impl Blob {
     fn file(stored: Stored, origin: Origin) -> Self {
-        Self { sha256: stored.sha256, size_bytes: stored.size_bytes, origin, listed: None, bytes: Bytes::File(stored) }
+        Self { sha256: stored.sha256, size_bytes: stored.size_bytes, origin, listed: None, key: None, bytes: Bytes::File(stored) }
     }
 
     /// Returns a reader of the package file from its first byte on; nothing for an installed package, which has none. It hashes what it
@@ -685,7 +715,7 @@ fn remember(package: &Package, world: &World<'_>) {
     // What its own signature vouches for is not known from a signed index.
     if world.verify && package.seal.is_none() && matches!(package.location, Location::Url(_)) {
         // A cache that cannot be written was told already; without it an index is read again.
-        let _ = world.store.remember_listed(&world.distro, package);
+        let _ = world.store.remember_listed(&world.distro, &world.by_word(package.clone()));
     }
 }
 
@@ -695,7 +725,7 @@ pub fn locate(package: &Package, world: &World<'_>) -> Option<PathBuf> {
     let local = match &package.location {
         Location::File(path) => Some(path.clone()),
         Location::Url(_) => None,
-        Location::Installed => return locate(&world.store.listed(&world.distro, package)?, world),
+        Location::Installed => return locate(&world.store.listed(&world.distro, package)?.package, world),
     };
     let cached = match &package.proof {
         Some(proof) => world.store.locate_proved(proof, package.size_bytes),

@@ -34,6 +34,7 @@ fn newest(spec: &Spec, world: &World<'_>) -> Option<Repository> {
         Ok(repository) => {
             let made = repository.date.map_or_else(|| "without a date".to_owned(), |date| format!("of {}", date::show(date)));
             world.detail(&format!("`{spec}` {made} is taken from {place}"));
+            world.note_signer(&repository);
             Some(repository)
         }
         Err(err) => {

@@ -8,10 +8,10 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::{Blob, Bytes, Error, Origin, Wanted, World, cached, get, known, prove, remember, sources};
-use crate::base::date;
 use crate::family::installed::{self, Installed, Unfit};
 use crate::family::repo::{self, Index, Repository, Spec, Target};
 use crate::package::{Catalog, Package};
+use crate::store::state::Listed;
 
 /// The machine that is built on.
 #[derive(Debug)]
@@ -22,31 +22,19 @@ pub struct Machine {
     pub specs: Vec<Spec>,
     family: &'static str,
     arch: String,
-    known: OnceLock<Option<Lists>>,
-    fetched: OnceLock<Option<Lists>>,
+    known: Known,
+    fetched: Known,
 }
 
-/// What signed indexes list.
-struct Lists {
-    catalog: Box<dyn Catalog>,
-    read: Vec<Listing>,
-}
+/// What signed indexes list, once they were read.
+#[derive(Default)]
+struct Known(OnceLock<Option<Box<dyn Catalog>>>);
 
-impl fmt::Debug for Lists {
+impl fmt::Debug for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lists({:?}, {} packages)", self.read, self.catalog.len())
+        let catalog = self.0.get().and_then(Option::as_ref);
+        write!(f, "Known({:?} packages)", catalog.map(|catalog| catalog.len()))
     }
-}
-
-/// A repository that was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing {
-    /// The names of its indexes.
-    pub labels: Vec<String>,
-    /// The key whose signature was good.
-    pub key: Option<String>,
-    /// Its date.
-    pub date: Option<String>,
 }
 
 /// Opens the database of what is installed on the machine whose root is `root`; `None` if it has none of this family, or nothing in it.
@@ -58,7 +46,7 @@ pub fn database(family: &str, root: &Path, arch: &str) -> Result<Option<Box<dyn 
 impl Machine {
     /// Takes a machine's database, read for `arch`, and its repositories.
     pub fn new(database: Box<dyn Installed>, specs: Vec<Spec>, family: &'static str, arch: &str) -> Self {
-        Self { database, specs, family, arch: arch.to_owned(), known: OnceLock::new(), fetched: OnceLock::new() }
+        Self { database, specs, family, arch: arch.to_owned(), known: Known::default(), fetched: Known::default() }
     }
 
     /// Returns the repositories whose metadata is on this machine, verified; nothing is fetched.
@@ -66,65 +54,42 @@ impl Machine {
         known::repositories(&self.specs, world)
     }
 
-    /// Returns the repositories that were read to find package files.
-    pub fn listings(&self) -> Vec<Listing> {
-        let read = [&self.known, &self.fetched].into_iter().filter_map(|lists| lists.get()?.as_ref());
-        read.flat_map(|lists| lists.read.iter().cloned()).collect()
-    }
-
     /// Returns what a signed index says of an installed package: what is remembered, what the indexes on this machine list, and what
     /// those of the network list if they may be asked.
-    fn listed(&self, package: &Package, world: &World<'_>, may_fetch: bool) -> Option<Package> {
+    fn listed(&self, package: &Package, world: &World<'_>, may_fetch: bool) -> Option<Listed> {
         if let Some(listed) = world.store.listed(&world.distro, package) {
             return Some(listed);
         }
-        let known = self.known.get_or_init(|| self.lists(known::repositories(&self.specs, world), world));
-        let found = known.as_ref().and_then(|lists| lists.find(package)).or_else(|| {
+        let known = self.known.0.get_or_init(|| self.catalog(known::repositories(&self.specs, world), world));
+        let found = known.as_ref().and_then(|catalog| find(&**catalog, package)).or_else(|| {
             if !may_fetch || world.fetcher.is_offline() || self.specs.is_empty() {
                 return None;
             }
-            let fetched = self.fetched.get_or_init(|| match super::repositories(&self.specs, world) {
-                Ok(repositories) => self.lists(repositories, world),
+            let fetched = self.fetched.0.get_or_init(|| match super::repositories(&self.specs, world) {
+                Ok(repositories) => self.catalog(repositories, world),
                 Err(err) => {
                     world.detail(&format!("the repositories cannot be asked: {}", known::with_cause(&err)));
                     None
                 }
             });
-            fetched.as_ref()?.find(package)
+            find(&**fetched.as_ref()?, package)
         })?;
         remember(&found, world);
-        Some(found)
+        Some(world.by_word(found))
     }
 
-    fn lists(&self, repositories: Vec<Repository>, world: &World<'_>) -> Option<Lists> {
-        let read = repositories.iter().map(Listing::of).collect();
+    /// What signed indexes list.
+    fn catalog(&self, repositories: Vec<Repository>, world: &World<'_>) -> Option<Box<dyn Catalog>> {
         let indexes: Vec<Index> = repositories.into_iter().flat_map(|repository| repository.indexes).collect();
         let target = Target { family: self.family, release: "", components: &[], arch: &self.arch };
-        match repo::catalog(&target, indexes) {
-            Ok(catalog) => Some(Lists { catalog, read }),
-            Err(err) => {
-                world.detail(&format!("the indexes cannot be read: {}", known::with_cause(&err)));
-                None
-            }
-        }
+        let catalog = repo::catalog(&target, indexes);
+        catalog.map_err(|err| world.detail(&format!("the indexes cannot be read: {}", known::with_cause(&err)))).ok()
     }
 }
 
-impl Listing {
-    fn of(repository: &Repository) -> Self {
-        Self {
-            labels: repository.indexes.iter().map(|index| index.label.clone()).collect(),
-            key: repository.signer.as_ref().map(|signer| signer.fingerprint.clone()),
-            date: repository.date.map(date::show),
-        }
-    }
-}
-
-impl Lists {
-    fn find(&self, wanted: &Package) -> Option<Package> {
-        let same = self.catalog.named(&wanted.name).iter().filter(|id| self.catalog.version(**id) == wanted.version);
-        same.filter_map(|id| self.catalog.package(*id).ok()).find(|package| package.arch == wanted.arch)
-    }
+fn find(catalog: &dyn Catalog, wanted: &Package) -> Option<Package> {
+    let same = catalog.named(&wanted.name).iter().filter(|id| catalog.version(**id) == wanted.version);
+    same.filter_map(|id| catalog.package(*id).ok()).find(|package| package.arch == wanted.arch)
 }
 
 /// Gets an installed package.
@@ -144,7 +109,7 @@ pub(super) fn get_installed(wanted: &Wanted<'_>, machine: &Machine, world: &Worl
         Ok(files) => {
             let size_bytes = files.members.iter().map(|(_, bytes)| bytes.len() as u64).sum();
             let bytes = Bytes::Installed(Arc::new(files));
-            return Ok(Blob { sha256: package.sha256, size_bytes, origin: Origin::Installed, listed: None, bytes });
+            return Ok(Blob { sha256: package.sha256, size_bytes, origin: Origin::Installed, listed: None, key: None, bytes });
         }
         Err(unfit) => unfit,
     };
@@ -153,7 +118,7 @@ pub(super) fn get_installed(wanted: &Wanted<'_>, machine: &Machine, world: &Worl
         world.detail(&format!("no signed index lists `{package}`"));
         return Err(refuse(package, unfit, machine));
     };
-    match get(&listed, world) {
+    match get(&listed.package, world) {
         Ok(blob) => Ok(known_as(listed, blob)),
         Err(err) => {
             world.detail(&format!("`{package}` cannot be had otherwise: {}", known::with_cause(&err)));
@@ -163,25 +128,26 @@ pub(super) fn get_installed(wanted: &Wanted<'_>, machine: &Machine, world: &Worl
 }
 
 /// Looks for the file of a package that an index lists, and proves it as any other.
-fn cached_as(listed: &Package, world: &World<'_>) -> Option<Blob> {
-    let blob = match &listed.proof {
-        Some(proof) => prove::cached(listed, proof, world)?,
-        None => cached(listed, world)?,
+fn cached_as(listed: &Listed, world: &World<'_>) -> Option<Blob> {
+    let package = &listed.package;
+    let blob = match &package.proof {
+        Some(proof) => prove::cached(package, proof, world)?,
+        None => cached(package, world)?,
     };
-    let is_strong = listed.proof.as_ref().map_or(Ok(()), |proof| prove::check_strength(listed, proof, world));
-    match is_strong.and_then(|()| prove::check_seal(listed, &blob, world)) {
+    let is_strong = package.proof.as_ref().map_or(Ok(()), |proof| prove::check_strength(package, proof, world));
+    match is_strong.and_then(|()| prove::check_seal(package, &blob, world)) {
         Ok(()) => Some(known_as(listed.clone(), blob)),
         Err(err) => {
-            world.detail(&format!("the file of `{listed}` on this machine is not taken: {}", known::with_cause(&err)));
+            world.detail(&format!("the file of `{package}` on this machine is not taken: {}", known::with_cause(&err)));
             None
         }
     }
 }
 
 /// Says of a file which package of an index it is: by its own digest, whatever else proved it.
-fn known_as(listed: Package, blob: Blob) -> Blob {
-    let listed = Package { sha256: blob.sha256, ..listed };
-    Blob { listed: Some(Box::new(listed)), ..blob }
+fn known_as(listed: Listed, blob: Blob) -> Blob {
+    let package = Package { sha256: blob.sha256, ..listed.package };
+    Blob { listed: Some(Box::new(package)), key: listed.key, ..blob }
 }
 
 /// Says why a package cannot be had: because the package manager is at work, or because somebody changed it.

@@ -4,7 +4,7 @@
 //! meet is looked for in metadata that is on the machine, and only then over the network. Whoever names a repository or a mirror
 //! gets packages of that alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Failure;
@@ -160,14 +160,14 @@ pub fn fetch(chosen: &mut Chosen, keeps: &Keeps, world: &World<'_>, reporter: &d
         let relations = std::mem::take(&mut planned.package.requires);
         planned.package = Package { rank: planned.package.rank, requires: relations, ..listed.clone() };
     }
-    let repos: Vec<&str> = blobs.iter().filter_map(|blob| Some(blob.listed.as_deref()?.repo.as_str())).collect();
-    for listing in world.machine.map(Machine::listings).unwrap_or_default() {
-        if listing.labels.iter().any(|label| repos.contains(&label.as_str())) {
-            let name = listing.labels.join(" ");
-            chosen.described.push(manifest::Repository { name, key: listing.key, date: listing.date });
+    // The same in every run, whether an index was read in this one or is remembered: no date, therefore.
+    let vouched = blobs.iter().filter(|_| world.machine.is_some());
+    let vouched = vouched.filter_map(|blob| Some((blob.listed.as_deref()?.repo.clone(), blob.key.clone())));
+    for (name, key) in vouched.collect::<BTreeSet<_>>() {
+        if !chosen.described.iter().any(|known| known.name.split(' ').any(|label| label == name)) {
+            chosen.described.push(manifest::Repository { name, key, date: None });
         }
     }
-    chosen.described.dedup();
     reporter.event(&Event::End { stage: Stage::Acquire, figures: &figures(&blobs) });
     Ok(blobs)
 }

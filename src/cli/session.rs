@@ -169,7 +169,7 @@ fn mirror(settled: &Settled, url: &str, target: &Target<'_>, source: &Source) ->
     let mut specs = repo::mirror(&base, &suites, target, source);
     let keys = keyrings(settled)?;
     if target.family == "rpm" && !keys.is_empty() {
-        specs.iter_mut().for_each(|spec| spec.set_keys(SignedBy { keys: keys.clone(), shipped: false }));
+        specs.iter_mut().for_each(|spec| spec.set_keys(SignedBy { keys: keys.clone(), shipped: true }));
     }
     Ok(specs)
 }

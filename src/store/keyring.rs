@@ -25,6 +25,7 @@ use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::fs::{self, FileError};
 use crate::base::limit;
 use crate::base::trust::Signer;
+use crate::store::shipped;
 
 /// Certificates in one keyring. Debian's has nine, Arch Linux's some hundred.
 const CERTS_MAX: usize = 2_000;
@@ -35,22 +36,6 @@ const SKEW: Duration = Duration::from_secs(30 * 60);
 
 /// Main keys that must vouch for a packager: GnuPG's `marginals-needed`, which pacman leaves as it is.
 const VOUCHERS_MIN: usize = 3;
-
-macro_rules! shipped {
-    ($($name:literal),* $(,)?) => {
-        [$(($name, include_str!(concat!("../../distro-profiles/keys/", $name)))),*]
-    };
-}
-
-/// Archive keys that we carry (`distro-profiles/keys/README.md`): file name and armoured text.
-pub const SHIPPED: [(&str, &str); 6] = shipped![
-    "debian-archive-bookworm-automatic.asc",
-    "debian-archive-bookworm-security-automatic.asc",
-    "debian-archive-bookworm-stable.asc",
-    "debian-archive-trixie-automatic.asc",
-    "debian-archive-trixie-security-automatic.asc",
-    "debian-archive-trixie-stable.asc",
-];
 
 /// A keyring cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -200,12 +185,12 @@ impl Keyring {
         Self::default()
     }
 
-    /// Returns the keys that we carry.
-    pub fn shipped() -> Self {
+    /// Returns the certificates that we carry for a distribution (`debian`), whatever lists of main and revoked ones come with them.
+    pub fn shipped(distro: &str) -> Self {
         let mut keyring = Self::new();
-        for (name, text) in SHIPPED {
+        for (name, bytes) in shipped::of(distro).flat_map(|keys| keys.files).filter(|(name, _)| !shipped::is_rsa(name)) {
             keyring
-                .add(text.as_bytes(), &format!("{name} (shipped with mkinitrd-pkg)"))
+                .add(bytes, &format!("{name} (shipped with mkinitrd-pkg)"))
                 .expect("invariant: a test reads every key that is shipped");
         }
         keyring
@@ -549,27 +534,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_shipped_key_can_be_read() {
-        let keyring = Keyring::shipped();
-        let known = [
-            "04B54C3CDCA79751B16BC6B5225629DF75B188BD",
-            "05AB90340C0C5E797F44A8C8254CF3B5AEC0A8F0",
-            "41587F7DB8C774BCCF131416762F67A0B2C39DE4",
-            "4D64FEC119C2029067D6E791F8D2585B8783D481",
-            "5E04A1E3223A19A20706E20F9904613D4CCE68C6",
-            "B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8",
-        ];
-        assert_eq!(keyring.fingerprints(), known);
-        assert_eq!(keyring.certs.len(), SHIPPED.len());
+    fn a_subkey_names_its_certificate() {
+        let keyring = Keyring::shipped("debian");
         let subkey = "4CB50190207B4758A3F73A796ED0E7B82643E131";
-        assert_eq!(keyring.only(subkey).expect("a subkey names its certificate").fingerprints(), [known[5]]);
+        let whole = "B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8";
+        assert_eq!(keyring.only(subkey).expect("a subkey names its certificate").fingerprints(), [whole]);
         assert!(matches!(keyring.only(&"0".repeat(40)), Err(KeyringError::Absent(_))));
     }
 
     #[test]
+    fn keys_of_one_distribution_are_no_word_on_another() {
+        let of = |distro| Keyring::shipped(distro).fingerprints();
+        assert!(of("fedora").iter().all(|key| !of("debian").contains(key)));
+        assert!(of("kali").is_empty() && of("nonexistent").is_empty());
+    }
+
+    #[test]
     fn what_is_no_signature_is_refused() {
-        let keyring = Keyring::shipped();
-        let armoured = SHIPPED[0].1.as_bytes();
+        let keyring = Keyring::shipped("debian");
+        let (_, armoured) = shipped::of("debian").flat_map(|keys| keys.files).next().expect("a key");
         for signature in [&b""[..], b"hello", b"-----BEGIN PGP SIGNATURE-----\n\n-----END PGP SIGNATURE-----\n", armoured] {
             assert!(keyring.verify(b"data", signature, SystemTime::now()).is_err());
         }

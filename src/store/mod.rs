@@ -19,6 +19,7 @@ pub mod payload;
 pub mod proofs;
 pub mod rsa;
 pub mod segments;
+pub mod shipped;
 pub mod state;
 
 use std::fs::{self, File, OpenOptions};

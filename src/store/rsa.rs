@@ -78,7 +78,7 @@ pub fn verify(name: &str, pem: &[u8], hash: RsaHash, data: &[u8], signature: &[u
 }
 
 /// Returns what stands between the lines `-----BEGIN PUBLIC KEY-----` and `-----END PUBLIC KEY-----`.
-fn der(pem: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn der(pem: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(pem).ok()?;
     let (_, rest) = text.split_once("-----BEGIN PUBLIC KEY-----")?;
     let (body, _) = rest.split_once("-----END PUBLIC KEY-----")?;

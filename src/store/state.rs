@@ -1,6 +1,8 @@
 //! What was last seen of each repository: it protects against being sent back in time, and lets a build work offline. And which package
 //! files signed indexes have listed: an installed package finds its file in a cache by that, without an index.
 
+use serde::{Deserialize, Serialize};
+
 use super::Store;
 use crate::base::digest::Sha256;
 use crate::base::fs::FileError;
@@ -25,15 +27,17 @@ impl Store {
 
 impl Store {
     /// Returns what a signed index of `distro` said of a package when it was last read.
-    pub fn listed(&self, distro: &str, package: &Package) -> Option<Package> {
-        let listed: Package = serde_json::from_slice(&self.read_state(&listed_name(distro, package))?).ok()?;
-        let is_same = (&listed.name, &listed.version, &listed.arch) == (&package.name, &package.version, &package.arch);
+    pub fn listed(&self, distro: &str, package: &Package) -> Option<Listed> {
+        let listed: Listed = serde_json::from_slice(&self.read_state(&listed_name(distro, package))?).ok()?;
+        let known = &listed.package;
+        let is_same = (&known.name, &known.version, &known.arch) == (&package.name, &package.version, &package.arch);
         is_same.then_some(listed)
     }
 
     /// Remembers what a signed index says of a package.
-    pub fn remember_listed(&self, distro: &str, package: &Package) -> Result<(), FileError> {
-        if self.listed(distro, package).is_some_and(|known| known.sha256 == package.sha256) {
+    pub fn remember_listed(&self, distro: &str, listed: &Listed) -> Result<(), FileError> {
+        let package = &listed.package;
+        if self.listed(distro, package).is_some_and(|known| known.package.sha256 == package.sha256) {
             return Ok(());
         }
         let lean = Package {
@@ -43,9 +47,21 @@ impl Store {
             conflicts: Vec::new(),
             ..package.clone()
         };
+        let lean = Listed { package: lean, key: listed.key.clone() };
         let bytes = serde_json::to_vec(&lean).expect("invariant: strings and numbers become JSON");
         self.write_state(&listed_name(distro, package), &bytes)
     }
+}
+
+/// What a signed index says of a package, and by whose word.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    /// The package.
+    #[serde(flatten)]
+    pub package: Package,
+    /// Fingerprint of the key that signed the index.
+    #[serde(default)]
+    pub key: Option<String>,
 }
 
 fn listed_name(distro: &str, package: &Package) -> String {

@@ -219,6 +219,14 @@ fn offline_the_image_is_the_one_from_the_archive() {
     let (one, two) = (machine.dir.path().join("one"), machine.dir.path().join("two"));
     assert_eq!(content(&image, &one), content(&other, &two), "compare {} with {}", one.display(), two.display());
 
+    // What the first run learnt from an index, the second one remembers: the bytes are the same.
+    let again = from_archive.dir.path().join("again.img");
+    ran(from_archive.program("build").args(["--offline", "-o"]).arg(&again)).good();
+    assert!(
+        fs::read(&other).expect("an image") == fs::read(&again).expect("an image"),
+        "a cache that was filled changes the image"
+    );
+
     let sources = |image: &Path| {
         let manifest = manifest(image);
         let packages = manifest["packages"].as_array().expect("packages").clone();

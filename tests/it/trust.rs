@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use mkinitrd_pkg::acquire::{self, Blob, Error, Origin, SealError};
+use mkinitrd_pkg::acquire::{self, Blob, Error, Origin, SealError, World};
 use mkinitrd_pkg::base::base64;
 use mkinitrd_pkg::base::checksum::{Checksum, Kind};
 use mkinitrd_pkg::base::digest::Sha256;
@@ -16,6 +16,7 @@ use mkinitrd_pkg::family::apk::Apk;
 use mkinitrd_pkg::family::repo::{self, Index, Spec, Target};
 use mkinitrd_pkg::package::{Location, Package};
 use mkinitrd_pkg::report::Silent;
+use mkinitrd_pkg::store::fetch::{Fetcher, Patience};
 use mkinitrd_pkg::store::keyring::SignatureError;
 use mkinitrd_pkg::unpack::{self, Layout, Source};
 
@@ -190,6 +191,38 @@ fn apks_are_proved_by_their_control_segment_and_known_by_their_digest() {
         .collect();
     let unpacked = unpack::unpack(&inputs, &Apk, &Layout::default(), &|_, _| true, None, 2, &Silent).unwrap();
     assert!(unpacked.tree.iter().count() > 500);
+}
+
+/// Alpine's own indexes, on a machine that has none of its keys: those that we carry know the signer, for Alpine and for no other.
+#[test]
+fn real_indexes_of_alpine_are_verified_by_the_keys_that_are_shipped() {
+    let Some(fixtures) = fixtures("real indexes of Alpine") else { return };
+    for (name, arch, key) in [("alpine-316", "x86_64", "6165ee59"), ("alpine-317", "aarch64", "616ae350")] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(arch)).unwrap();
+        let index = dir.path().join(arch).join("APKINDEX.tar.gz");
+        fs::copy(fixtures.join("apk").join(name).join("APKINDEX.tar.gz"), &index).unwrap();
+        let target = Target { family: "apk", release: "edge", components: &[], arch };
+        let specs: Vec<Spec> = repo::specs(&format!("file:{}", dir.path().display()), &target, Path::new("/")).unwrap();
+        let machine = Machine::new();
+        let open = |distro: &str| {
+            let fetcher = Fetcher::new(true, Patience::default(), |_| None).unwrap();
+            let root = machine.root();
+            let world = World::new(&machine.store, &fetcher, &root, distro, machine.now, &machine.warnings);
+            acquire::repositories(&specs, &world)
+        };
+        for distro in ["alpine", "postmarketos"] {
+            let signer = open(distro).unwrap().remove(0).signer.unwrap();
+            assert!(signer.file.contains(key) && signer.file.ends_with("(shipped with mkinitrd-pkg)"), "{}", signer.file);
+        }
+        let err = open("debian").unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Untrusted, "{}", told(&err));
+        let mut bytes = fs::read(&index).unwrap();
+        let last = bytes.len() - 20;
+        bytes[last] ^= 1;
+        fs::write(&index, bytes).unwrap();
+        assert_eq!(open("alpine").unwrap_err().kind(), ErrorKind::Untrusted, "{name}: a changed index");
+    }
 }
 
 #[test]

@@ -62,7 +62,8 @@ pub fn lay_out(layout: &Layout) -> Result<(), String> {
         std::os::unix::fs::symlink(format!("../bin/{PROGRAM}"), &link).map_err(at(&link))?;
     }
     copy_all("distro-profiles", ".toml", &root.join("share").join(PROGRAM).join("distro-profiles"), "644")?;
-    copy_all("distro-profiles/keys", "", &root.join("share").join(PROGRAM).join("distro-profiles/keys"), "644")?;
+    // The keys themselves are in the program: this tells which.
+    copy_all("distro-profiles/keys", ".md", &root.join("share").join(PROGRAM).join("distro-profiles/keys"), "644")?;
     let doc = root.join("share/doc").join(PROGRAM);
     for file in ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
         let from = repository().join(file);

@@ -6,6 +6,7 @@ mod deb;
 mod indexes;
 mod install;
 mod kernel_installs;
+mod keys;
 mod measure;
 mod peers;
 mod setup;
@@ -23,7 +24,8 @@ cargo xtask bench [RUNS] [--setup] [--indexes] [--only WORD]
                                      our figures beside those of the peers, into docs/benchmarks.md (as root)
 cargo xtask install [DESTDIR=DIR] [PREFIX=/usr] [HOOKS=debian]
                                      the program and all that belongs to it
-cargo xtask deb [--binary FILE] OUT  the same as a Debian package: a file, or a directory for one; with a program that is built already";
+cargo xtask deb [--binary FILE] OUT  the same as a Debian package: a file, or a directory for one; with a program that is built already
+cargo xtask keys                     compare the table of signing keys with their files, and tell which expire soon";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(&rest),
         "install" => install::run(&rest),
         "deb" => deb::run(&rest),
+        "keys" => keys::run(),
         "" | "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())

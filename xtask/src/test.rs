@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::shell::{call, cargo, output};
-use crate::{boot, setup};
+use crate::{boot, keys, setup};
 
 /// How much is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,7 @@ pub fn run(tier: Tier, args: &[String]) -> Result<(), String> {
                     not_run.push(format!("{name}: this Rust has no `cargo {component}` (`rustup component add {component}`)"));
                 }
             }
+            step("signing keys", &mut keys::run);
             step("tests and smoke boots", &mut || call(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(AT_ONCE)));
             not_run
                 .push(format!("the slow tier (`cargo xtask test-slow`): longer seeded runs, and these boots: {}", slow_boots()));

@@ -102,7 +102,7 @@ fn parse_line(line: &str, arch: &str, source: &Source) -> Result<RepoSpec, BadSo
         base: Base::parse(address)?,
         tag,
         arch: arch.to_owned(),
-        signed_by: SignedBy::default(),
+        signed_by: SignedBy { keys: Vec::new(), shipped: true },
         source: source.clone(),
     })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use memchr::memmem;
 
 use super::symbol::{Span, Symbols, Texts};
-use super::xml::{self, Flaw, Scanner, Tag};
+use super::xml::{self, Flaw, Name, Scanner, Tag};
 use crate::base::limit;
 use crate::package::PackageId;
 
@@ -107,10 +107,11 @@ impl Found {
         let text = Arc::clone(&texts.indexes[index as usize]);
         let end_of_package = memmem::Finder::new(END);
         let mut scanner = Scanner::new(&text, 0);
-        while let Some(tag) = scanner.tag()? {
-            if tag.name != b"package" || tag.is_end {
+        while let Some(name) = scanner.name()? {
+            if name.name != b"package" || name.is_end {
                 continue;
             }
+            let tag = scanner.whole(&name)?;
             if self.entries.len() + self.excluded.len() >= limit::INDEX_PACKAGES_MAX {
                 return Err(ScanError::TooMany);
             }
@@ -135,14 +136,22 @@ impl<'p> Pass<'p> {
     fn package(&mut self, package: Tag<'_>, is_wanted: &dyn Fn(&[u8]) -> bool, has: &Counts<'_>) -> Result<(), ScanError> {
         let mut scanner = Scanner::new(self.text, package.end);
         let (mut name, mut arch, mut version, mut digest) = (None, None, None, Span::of(0..0));
-        while let Some(tag) = scanner.tag()? {
-            match (tag.name, tag.is_end) {
-                (b"name", false) => name = Some(self.span(scanner.text())?),
-                (b"arch", false) if !is_wanted(&xml::decode(scanner.text())) => return Ok(()),
-                (b"arch", false) => arch = Some(self.span(scanner.text())?),
-                (b"version", false) => version = evr(&tag),
-                (b"checksum", false) => digest = self.span(scanner.text())?,
-                (b"format", false) => break,
+        while let Some(found) = scanner.name()? {
+            if found.is_end {
+                continue;
+            }
+            match found.name {
+                b"name" => name = Some(self.content(&mut scanner, &found)?),
+                b"arch" => {
+                    scanner.whole(&found)?;
+                    if !is_wanted(&xml::decode(scanner.text())) {
+                        return Ok(());
+                    }
+                    arch = Some(self.span(scanner.text())?);
+                }
+                b"version" => version = evr(&scanner.whole(&found)?),
+                b"checksum" => digest = self.content(&mut scanner, &found)?,
+                b"format" => break,
                 _ => {}
             }
         }
@@ -171,8 +180,13 @@ impl<'p> Pass<'p> {
 
     /// Goes through what a package has to do with others, and its files.
     fn format(&mut self, mut scanner: Scanner<'_>, id: PackageId) -> Result<(), ScanError> {
-        while let Some(tag) = scanner.tag()? {
-            if tag.is_end || tag.is_empty {
+        while let Some(found) = scanner.name()? {
+            let is_ours = matches!(found.name, b"provides" | b"obsoletes" | b"supplements" | b"enhances" | b"requires" | b"file");
+            if found.is_end || !is_ours {
+                continue;
+            }
+            let tag = scanner.whole(&found)?;
+            if tag.is_empty {
                 continue;
             }
             match tag.name {
@@ -209,6 +223,12 @@ impl<'p> Pass<'p> {
             }
         }
         Ok(())
+    }
+
+    /// Returns what stands in an element, up to the next tag.
+    fn content(&mut self, scanner: &mut Scanner<'_>, found: &Name<'_>) -> Result<Span, ScanError> {
+        scanner.whole(found)?;
+        self.span(scanner.text())
     }
 
     fn intern(&mut self, name: Span) -> u32 {

@@ -63,8 +63,16 @@ impl Texts {
 pub struct Symbols {
     hasher: RandomState,
     spans: Vec<(u16, Span)>,
-    /// A power of two of slots, each a symbol's number plus one.
-    slots: Vec<u32>,
+    /// A power of two of slots.
+    slots: Vec<Slot>,
+}
+
+/// A place in the table. Half of the hash stands there, so that texts are looked at only where they are most likely the same.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    hash: u32,
+    /// A symbol's number plus one; 0 where there is none.
+    symbol: u32,
 }
 
 impl Symbols {
@@ -76,21 +84,24 @@ impl Symbols {
     /// Returns the number of a name, a new one if it has none.
     pub fn intern(&mut self, texts: &Texts, index: u16, span: Span) -> u32 {
         if self.spans.len() * 2 >= self.slots.len() {
-            self.grow(texts);
+            self.grow();
         }
-        match self.probe(texts, texts.get(index, span)) {
+        let name = texts.get(index, span);
+        let hash = self.hash(name);
+        match self.probe(texts, hash, name) {
             Ok(symbol) => symbol,
-            Err(slot) => {
+            Err(free) => {
                 self.spans.push((index, span));
-                self.slots[slot] = self.spans.len() as u32;
-                self.spans.len() as u32 - 1
+                let symbol = self.spans.len() as u32;
+                self.slots[free] = Slot { hash, symbol };
+                symbol - 1
             }
         }
     }
 
     /// Returns the number of a name that has one.
     pub fn find(&self, texts: &Texts, name: &[u8]) -> Option<u32> {
-        if self.slots.is_empty() { None } else { self.probe(texts, name).ok() }
+        if self.slots.is_empty() { None } else { self.probe(texts, self.hash(name), name).ok() }
     }
 
     /// Returns a name.
@@ -99,24 +110,33 @@ impl Symbols {
         texts.get(index, span)
     }
 
-    fn probe(&self, texts: &Texts, name: &[u8]) -> Result<u32, usize> {
+    fn hash(&self, name: &[u8]) -> u32 {
+        self.hasher.hash_one(name) as u32
+    }
+
+    /// Returns the number of a name, or the slot that is free for it.
+    fn probe(&self, texts: &Texts, hash: u32, name: &[u8]) -> Result<u32, usize> {
         let mask = self.slots.len() - 1;
-        let mut slot = self.hasher.hash_one(name) as usize & mask;
+        let mut at = hash as usize & mask;
         loop {
-            let Some(symbol) = self.slots[slot].checked_sub(1) else { return Err(slot) };
-            if self.name(texts, symbol) == name {
+            let slot = self.slots[at];
+            let Some(symbol) = slot.symbol.checked_sub(1) else { return Err(at) };
+            if slot.hash == hash && self.name(texts, symbol) == name {
                 return Ok(symbol);
             }
-            slot = (slot + 1) & mask;
+            at = (at + 1) & mask;
         }
     }
 
-    fn grow(&mut self, texts: &Texts) {
-        self.slots = vec![0; (self.slots.len() * 2).max(1 << 12)];
-        for symbol in 0..self.spans.len() as u32 {
-            if let Err(slot) = self.probe(texts, self.name(texts, symbol)) {
-                self.slots[slot] = symbol + 1;
+    fn grow(&mut self) {
+        let slots = vec![Slot::default(); (self.slots.len() * 2).max(1 << 12)];
+        let mask = slots.len() - 1;
+        for slot in std::mem::replace(&mut self.slots, slots).into_iter().filter(|slot| slot.symbol > 0) {
+            let mut at = slot.hash as usize & mask;
+            while self.slots[at].symbol > 0 {
+                at = (at + 1) & mask;
             }
+            self.slots[at] = slot;
         }
     }
 }

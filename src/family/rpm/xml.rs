@@ -24,6 +24,17 @@ pub struct Tag<'a> {
     pub end: usize,
 }
 
+/// The name of a tag whose end was not looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Name<'a> {
+    /// The name without prefix.
+    pub name: &'a [u8],
+    /// `</name>`.
+    pub is_end: bool,
+    /// Where `<` stands.
+    pub start: usize,
+}
+
 /// The text is no XML that metadata have. Holds the place and what is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flaw {
@@ -49,6 +60,32 @@ impl<'a> Scanner<'a> {
 
     /// Returns the next tag; nothing at the end of the text.
     pub fn tag(&mut self) -> Result<Option<Tag<'a>>, Flaw> {
+        match self.next_start()? {
+            Some(start) => self.read(start).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the name of the next tag and goes on behind it. Where the tag ends is not looked for: attributes hold no `<`, so that the
+    /// tag after it is found all the same, in a fraction of the time.
+    pub fn name(&mut self) -> Result<Option<Name<'a>>, Flaw> {
+        let Some(start) = self.next_start()? else { return Ok(None) };
+        let is_end = self.text.get(start + 1) == Some(&b'/');
+        let name_start = start + 1 + usize::from(is_end);
+        let rest = &self.text[name_start..];
+        let is_over = |byte: &u8| matches!(byte, b'>' | b'/' | b' ' | b'\n' | b'\t' | b'\r');
+        let len = rest.iter().position(is_over).ok_or(Flaw { at: start, what: "a tag has no end" })?;
+        self.at = name_start + len;
+        Ok(Some(Name { name: local(&rest[..len]), is_end, start }))
+    }
+
+    /// Returns the tag of a name.
+    pub fn whole(&mut self, name: &Name<'_>) -> Result<Tag<'a>, Flaw> {
+        self.read(name.start)
+    }
+
+    /// Finds the next `<` that begins a tag.
+    fn next_start(&mut self) -> Result<Option<usize>, Flaw> {
         loop {
             let Some(found) = memchr(b'<', &self.text[self.at..]) else {
                 self.at = self.text.len();
@@ -61,7 +98,7 @@ impl<'a> Scanner<'a> {
                 Some(b'!') if rest.starts_with(b"!--") => self.pass(start, b"-->", "a comment has no end")?,
                 Some(b'!') if rest.starts_with(b"![CDATA[") => self.pass(start, b"]]>", "a CDATA section has no end")?,
                 Some(b'!') => return Err(Flaw { at: start, what: "it has a document type, which metadata never have" }),
-                _ => return self.read(start).map(Some),
+                _ => return Ok(Some(start)),
             }
         }
     }
@@ -90,7 +127,7 @@ impl<'a> Scanner<'a> {
         let inner = &text[name_start..close - usize::from(is_empty)];
         let name_len = inner.iter().position(u8::is_ascii_whitespace).unwrap_or(inner.len());
         let (name, attributes) = inner.split_at(name_len);
-        let name = name.iter().position(|byte| *byte == b':').map_or(name, |colon| &name[colon + 1..]);
+        let name = local(name);
         if name.is_empty() {
             return Err(Flaw { at: start, what: "a tag has no name" });
         }
@@ -103,6 +140,11 @@ impl<'a> Scanner<'a> {
         let rest = &self.text[self.at..];
         &rest[..memchr(b'<', rest).unwrap_or(rest.len())]
     }
+}
+
+/// Returns a name without its prefix.
+fn local(name: &[u8]) -> &[u8] {
+    name.iter().position(|byte| *byte == b':').map_or(name, |colon| &name[colon + 1..])
 }
 
 impl<'a> Tag<'a> {
