@@ -11,25 +11,22 @@
 
 mod catalog;
 mod files;
-mod root;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+pub use crate::family::installed::Unfit;
 pub use catalog::HostCatalog;
-pub use files::Unfit;
 pub use status::{Conffile, Entry, State};
 
-use self::root::Root;
 use crate::base::digest::{Hasher, Sha256};
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::fs::FileError;
-use crate::family::repo::Index;
-use crate::package::Location;
-
-/// How packages are labelled that come from no repository.
-pub const LABEL: &str = "installed";
+use crate::family::InstalledFiles;
+use crate::family::installed::{self, Installed, LABEL, Remedy, Root, Wanted};
+use crate::family::repo::{self, Index};
+use crate::package::{Catalog, Location, Package};
 
 /// The database as a whole cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +100,8 @@ struct Diversion {
 pub struct Database {
     root: Root,
     admin: PathBuf,
+    /// Where the machine's root lies.
+    at: PathBuf,
     arch: String,
     entries: BTreeMap<String, Entry>,
     diversions: BTreeMap<Vec<u8>, Diversion>,
@@ -128,6 +127,7 @@ impl Database {
         }
         let mut database = Self {
             root: Root::open(root)?,
+            at: root.to_owned(),
             arch: arch.to_owned(),
             entries,
             diversions: BTreeMap::new(),
@@ -244,5 +244,55 @@ impl Database {
             Some(diversion) if diversion.by != package.as_bytes() => &diversion.to,
             _ => path,
         }
+    }
+}
+
+impl From<Error> for Unfit {
+    fn from(err: Error) -> Self {
+        Unfit::Database(installed::Error::new(err))
+    }
+}
+
+impl Installed for Database {
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn versions(&self) -> BTreeMap<String, String> {
+        self.iter().map(|(name, entry)| (name.to_owned(), entry.version.clone())).collect()
+    }
+
+    fn catalog(&self, indexes: Vec<Index>, with_others: bool) -> Result<Box<dyn Catalog + '_>, repo::Error> {
+        Ok(Box::new(HostCatalog::new(self, indexes, with_others)?))
+    }
+
+    fn files(&self, package: &Package, wanted: &Wanted<'_>) -> Result<InstalledFiles, Unfit> {
+        Database::files(self, package, wanted)
+    }
+
+    fn check(&self, package: &Package) -> Result<(), Unfit> {
+        if let Some(state) = self.get(&package.name).and_then(|entry| entry.state.word()) {
+            return Err(Unfit::State(state.to_owned()));
+        }
+        match self.digest(&package.name)? == package.sha256 {
+            true => Ok(()),
+            false => Err(Unfit::Gone { wanted: package.version.clone() }),
+        }
+    }
+
+    fn transaction(&self) -> Option<String> {
+        Database::transaction(self)
+    }
+
+    fn has_changed(&self) -> bool {
+        Database::has_changed(self)
+    }
+
+    fn reopen(&self) -> Result<Option<Box<dyn Installed>>, installed::Error> {
+        Ok(Self::open(&self.at, &self.arch).map_err(installed::Error::new)?.map(|database| Box::new(database) as _))
+    }
+
+    fn remedy(&self) -> Remedy {
+        Remedy { finish: "dpkg --configure -a", restore: "apt-get install --reinstall {}", verify: "dpkg --verify {}" }
     }
 }

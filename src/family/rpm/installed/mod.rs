@@ -6,13 +6,17 @@
 //!
 //! What is trusted is that only root can write to the database: one that others can write is refused.
 
+mod machine;
 mod ndb;
+mod primary;
 mod sqlite;
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+pub use machine::Machine;
 
 use super::header::{Header, tag};
 use crate::base::error::{Diagnostic, ErrorKind};
@@ -105,6 +109,8 @@ pub struct Installed {
     pub arch: String,
     /// The version of `system-release(releasever)` and the like that it offers, by name, for what says which release this is.
     releases: BTreeMap<String, String>,
+    /// All that it came with.
+    header: Header,
 }
 
 /// The packages of a machine.
@@ -171,7 +177,7 @@ impl Database {
             if blobs.len() > limit::INDEX_PACKAGES_MAX {
                 return Err(damaged("it has more packages than any distribution".to_owned()));
             }
-            let packages: Result<Vec<Option<Installed>>, String> = blobs.iter().map(|blob| package(blob)).collect();
+            let packages: Result<Vec<Option<Installed>>, String> = blobs.into_iter().map(|blob| package(&blob)).collect();
             let packages = packages.map_err(damaged)?.into_iter().flatten().collect();
             return Ok(Self { packages, path: path.to_owned(), stamp });
         }
@@ -249,7 +255,7 @@ fn package(blob: &[u8]) -> Result<Option<Installed>, String> {
     let arch = part(tag::ARCH, "architecture")?;
     let epoch = header.number(tag::EPOCH).filter(|epoch| *epoch != 0).map_or_else(String::new, |epoch| format!("{epoch}:"));
     let releases = releases(&header, &name, &version);
-    Ok(Some(Installed { version: format!("{epoch}{version}-{release}"), name, arch, releases }))
+    Ok(Some(Installed { version: format!("{epoch}{version}-{release}"), name, arch, releases, header }))
 }
 
 /// Returns the releases that a package says this is: a version that goes with the name, or else the package's own.
