@@ -222,7 +222,10 @@ fn offline_the_image_is_the_one_from_the_archive() {
     // What the first run learnt from an index, the second one remembers: the bytes are the same.
     let again = from_archive.dir.path().join("again.img");
     ran(from_archive.program("build").args(["--offline", "-o"]).arg(&again)).good();
-    assert!(fs::read(&other).expect("an image") == fs::read(&again).expect("an image"), "a cache that was filled changes the image");
+    assert!(
+        fs::read(&other).expect("an image") == fs::read(&again).expect("an image"),
+        "a cache that was filled changes the image"
+    );
 
     let sources = |image: &Path| {
         let manifest = manifest(image);
