@@ -16,6 +16,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mke2fs", "e2fsprogs"),
     ("mkfs.btrfs", "btrfs-progs"),
     ("mkfs.vfat", "dosfstools"),
+    ("mkfs.xfs", "xfsprogs"),
     ("mmd", "mtools"),
     ("mmdebstrap", "mmdebstrap"),
     ("openssl", "openssl"),
@@ -23,8 +24,11 @@ const PACKAGES: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("sbsign", "sbsigntool"),
     ("sfdisk", "fdisk"),
+    ("swtpm", "swtpm"),
+    ("systemd-cryptenroll", "systemd"),
     ("tar", "tar"),
     ("unshare", "util-linux"),
+    ("veritysetup", "cryptsetup-bin"),
 ];
 
 /// Returns a command with a path that also finds what Debian keeps in the `sbin` directories, and with C messages.

@@ -1,14 +1,16 @@
 //! Makes disk images out of a root file system, with no mount, no loop device and no device mapper of the host.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::command::{as_root, at, run, tool};
+use crate::command::{at, run, tool};
 use crate::esp;
+use crate::files::{SIZE, Type, file_system};
+use crate::luks;
 use crate::lvm;
 use crate::md;
-use crate::root::FINISH;
+use crate::verity;
 
 /// What lies between the disk and the root file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,25 +19,36 @@ pub enum Disk {
     Ext4,
     /// btrfs on the whole disk, labelled `root`.
     Btrfs,
+    /// XFS on the whole disk, labelled `root`.
+    Xfs,
     /// ext4 in LUKS2 on the whole disk, passphrase `PASSPHRASE`.
     Luks,
+    /// The same, opened by a TPM and nothing else, if nobody has measured anything into register 12.
+    LuksTpm,
+    /// The same with register 7, into which all firmware measures.
+    LuksTpmFirmware,
     /// ext4 in the logical volume `vg0/root`.
     Lvm,
     /// `vg0/root` in LUKS2.
     LvmInLuks,
     /// ext4 on a mirror of two disks.
     Md,
+    /// ext4 on a partition, its hashes on another.
+    Verity,
+    /// The same with a bit changed that ext4 never looks at.
+    VerityFlipped,
 }
 
-/// The UUID of the LUKS header, for `rd.luks.name=`.
-pub const LUKS_UUID: &str = "6d6b696e-6974-4264-8000-6c756b730001";
-/// What opens the LUKS volume.
-pub const PASSPHRASE: &str = "correct horse";
-
-const FS_UUID: &str = "6d6b696e-6974-4264-8000-726f6f740001";
-const SIZE: u64 = 768 << 20;
-/// What reencryption takes from the end of the disk: twice the header's 16 MiB.
-const LUKS_RESERVED: u64 = 32 << 20;
+/// What came of making a disk.
+#[derive(Debug, Clone, Default)]
+pub struct Product {
+    /// The disks in order.
+    pub disks: Vec<PathBuf>,
+    /// The state of the TPM that opens it.
+    pub tpm: Option<PathBuf>,
+    /// What command lines and credentials need to know of it.
+    pub words: Vec<(&'static str, String)>,
+}
 
 impl Disk {
     /// Returns the word for the table and for file names.
@@ -43,72 +56,77 @@ impl Disk {
         match self {
             Disk::Ext4 => "ext4",
             Disk::Btrfs => "btrfs",
+            Disk::Xfs => "xfs",
             Disk::Luks => "luks2",
+            Disk::LuksTpm => "luks2-tpm-pcr12",
+            Disk::LuksTpmFirmware => "luks2-tpm-pcr7",
             Disk::Lvm => "lvm",
             Disk::LvmInLuks => "lvm-in-luks2",
             Disk::Md => "md-raid1",
+            Disk::Verity => "verity",
+            Disk::VerityFlipped => "verity-flipped",
         }
+    }
+
+    /// Returns the file system where it is another than ext4 with a whole root.
+    fn other_files(self) -> Option<Type> {
+        match self {
+            Disk::Btrfs => Some(Type::Btrfs),
+            Disk::Xfs => Some(Type::Xfs),
+            _ => None,
+        }
+    }
+
+    /// Tells whether it is made of an ext4 file system with a root.
+    pub fn holds_ext4(self) -> bool {
+        self.other_files().is_none()
     }
 }
 
-/// Makes the image `out` of `kind` out of the root in `tar` with the files of `overlay` laid over it.
-pub fn make(kind: Disk, tar: &Path, overlay: &Path, out: &Path) -> Result<(), String> {
+/// Makes the disk `out` of a kind that is no ext4, out of the root in `tar` with the files of `overlay` laid over it.
+pub fn make_of_files(kind: Disk, tar: &Path, overlay: &Path, out: &Path) -> Result<Product, String> {
+    let files = kind.other_files().ok_or_else(|| format!("`{}` is made of ext4", kind.name()))?;
+    file_system(files, tar, overlay, out)?;
+    Ok(product(vec![out.to_owned()]))
+}
+
+/// Makes the disk `out` of a kind that holds the file system `root`.
+pub fn make(kind: Disk, root: &Path, out: &Path) -> Result<Product, String> {
+    let mut product = product(vec![out.to_owned()]);
     match kind {
-        Disk::Ext4 | Disk::Btrfs => file_system(kind, tar, overlay, out),
-        Disk::Luks => {
-            file_system(kind, tar, overlay, out)?;
-            encrypt(out)
-        }
         Disk::Md => {
-            let inner = out.with_extension("fs");
-            file_system(kind, tar, overlay, &inner)?;
-            md::mirror(&inner, out)?;
-            fs::remove_file(&inner).map_err(at(&inner))
+            md::mirror(root, out)?;
+            product.disks.push(md::second(out));
         }
-        Disk::Lvm | Disk::LvmInLuks => {
-            let inner = out.with_extension("fs");
-            file_system(kind, tar, overlay, &inner)?;
-            wrap_in_lvm(&inner, out)?;
-            fs::remove_file(&inner).map_err(at(&inner))?;
-            if kind == Disk::LvmInLuks { encrypt(out) } else { Ok(()) }
+        Disk::Verity | Disk::VerityFlipped => {
+            let hash = verity::disk(root, kind == Disk::VerityFlipped, out)?;
+            product.words.push(("roothash", hash));
         }
+        Disk::Lvm => wrap_in_lvm(root, out)?,
+        Disk::LvmInLuks => {
+            wrap_in_lvm(root, out)?;
+            luks::encrypt(out)?;
+        }
+        Disk::Luks | Disk::LuksTpm | Disk::LuksTpmFirmware => {
+            copy(root, out)?;
+            luks::encrypt(out)?;
+        }
+        _ => copy(root, out)?,
     }
+    match kind {
+        Disk::LuksTpm => product.tpm = Some(luks::enrol_tpm(out, 12)?),
+        Disk::LuksTpmFirmware => product.tpm = Some(luks::enrol_tpm(out, 7)?),
+        _ => {}
+    }
+    Ok(product)
 }
 
-fn file_system(kind: Disk, tar: &Path, overlay: &Path, out: &Path) -> Result<(), String> {
-    File::create(out).and_then(|file| file.set_len(SIZE)).map_err(at(out))?;
-    let make = match kind {
-        Disk::Btrfs => r#"mkfs.btrfs -q -L root --rootdir "$root" "$out""#.to_owned(),
-        _ => format!(
-            r#"mke2fs -q -F -t ext4 -L root -U {FS_UUID} -E lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0 -d "$root" "$out""#
-        ),
-    };
-    let script = format!(
-        r#"tar=$1 overlay=$2 out=$3 root=$3.root
-        trap 'rm -rf "$root"' EXIT
-        mkdir "$root"
-        tar -xpf "$tar" -C "$root" --numeric-owner --exclude='./dev/*'
-        {FINISH}
-        cp -dR "$overlay/." "$root/"
-        {make}"#
-    );
-    run(&mut as_root(&script, &[tar, overlay, out])).map(drop)
+fn product(disks: Vec<PathBuf>) -> Product {
+    Product { disks, ..Product::default() }
 }
 
-/// Encrypts what an image holds in place, offline. PBKDF2 with few rounds: Argon2 wants more memory than the guest has.
-fn encrypt(image: &Path) -> Result<(), String> {
-    let size = fs::metadata(image).map_err(at(image))?.len();
-    File::options().write(true).open(image).and_then(|file| file.set_len(size + LUKS_RESERVED)).map_err(at(image))?;
-    let key = image.with_extension("key");
-    fs::write(&key, PASSPHRASE).map_err(at(&key))?;
-    let reserved = format!("{}M", LUKS_RESERVED >> 20);
-    run(tool("cryptsetup")
-        .args(["reencrypt", "--encrypt", "--batch-mode", "--type", "luks2", "--uuid", LUKS_UUID])
-        .args(["--reduce-device-size", &reserved, "--resilience", "none"])
-        .args(["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"])
-        .args(["--cipher", "aes-xts-plain64", "--key-size", "256", "--key-file"])
-        .args([key.as_path(), image]))?;
-    fs::remove_file(&key).map_err(at(&key))
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    run(tool("cp").arg("--sparse=always").args([from, to])).map(drop)
 }
 
 fn wrap_in_lvm(inner: &Path, out: &Path) -> Result<(), String> {

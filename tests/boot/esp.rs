@@ -13,9 +13,9 @@ pub const REMOVABLE_AMD64: &str = "EFI/BOOT/BOOTX64.EFI";
 /// The type of an EFI system partition. With a wrong one the firmware still boots, but no root is found by `gpt-auto`.
 const ESP_TYPE: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
 /// The type of a root partition of x86-64, by the Discoverable Partitions Specification.
-const ROOT_TYPE: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
+pub const ROOT_TYPE: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
 /// What is before the first partition, and what the second table takes behind the last one.
-const MARGIN: u64 = 1 << 20;
+pub const MARGIN: u64 = 1 << 20;
 
 /// Makes the vfat file system `out` of `size` bytes that holds `files`, each a path on the ESP and the file to copy there.
 pub fn make(size: u64, files: &[(&str, &Path)], out: &Path) -> Result<(), String> {
@@ -35,22 +35,40 @@ pub fn make(size: u64, files: &[(&str, &Path)], out: &Path) -> Result<(), String
     Ok(())
 }
 
+/// A partition of a disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Partition<'a> {
+    /// Its type, a UUID.
+    pub kind: &'a str,
+    /// Its label.
+    pub name: &'a str,
+    /// Its own UUID, if it matters.
+    pub uuid: Option<&'a str>,
+    /// What it holds.
+    pub file: &'a Path,
+}
+
 /// Makes the disk `out`: a GPT with the partitions `esp` and `root`, which are also their labels.
 pub fn disk(esp: &Path, root: &Path, out: &Path) -> Result<(), String> {
-    let sizes = [esp, root].map(|path| fs::metadata(path).map(|meta| meta.len().next_multiple_of(MARGIN)).map_err(at(path)));
-    let [esp_size, root_size] = sizes;
-    let (esp_size, root_size) = (esp_size?, root_size?);
-    let root_start = MARGIN + esp_size;
-    let mut file = File::create(out).map_err(at(out))?;
-    file.set_len(root_start + root_size + MARGIN).map_err(at(out))?;
-    let sectors = |bytes: u64| bytes / 512;
-    let table = format!(
-        "label: gpt\nstart={}, size={}, type={ESP_TYPE}, name=esp\nstart={}, size={}, type={ROOT_TYPE}, name=root\n",
-        sectors(MARGIN),
-        sectors(esp_size),
-        sectors(root_start),
-        sectors(root_size)
-    );
+    let [esp, root] =
+        [(ESP_TYPE, "esp", esp), (ROOT_TYPE, "root", root)].map(|(kind, name, file)| Partition { kind, name, uuid: None, file });
+    disk_of(&[esp, root], out)
+}
+
+/// Makes the disk `out`: a GPT with these partitions in a row.
+pub fn disk_of(partitions: &[Partition], out: &Path) -> Result<(), String> {
+    let mut table = "label: gpt\n".to_owned();
+    let mut start = MARGIN;
+    let mut contents = Vec::new();
+    for Partition { kind, name, uuid, file } in partitions {
+        let size = fs::metadata(file).map_err(at(file))?.len().next_multiple_of(MARGIN);
+        let uuid = uuid.map_or(String::new(), |uuid| format!(", uuid={uuid}"));
+        table.push_str(&format!("start={}, size={}, type={kind}, name={name}{uuid}\n", start / 512, size / 512));
+        contents.push((file, start));
+        start += size;
+    }
+    let mut disk = File::create(out).map_err(at(out))?;
+    disk.set_len(start + MARGIN).map_err(at(out))?;
     let mut sfdisk = tool("sfdisk");
     let spawned = sfdisk.arg("-q").arg(out).stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
     let mut child = spawned.map_err(|error| explain("sfdisk", &error))?;
@@ -59,8 +77,7 @@ pub fn disk(esp: &Path, root: &Path, out: &Path) -> Result<(), String> {
     if !status.success() {
         return Err(format!("`sfdisk` failed with {status} on `{}`", out.display()));
     }
-    copy_sparse(esp, &mut file, MARGIN)?;
-    copy_sparse(root, &mut file, root_start)
+    contents.into_iter().try_for_each(|(file, start)| copy_sparse(file, &mut disk, start))
 }
 
 /// Copies a file into another at `offset`, less its zeros: most of a new file system is empty.

@@ -16,6 +16,8 @@ pub struct Evidence {
     pub state: String,
     /// What the machine's firmware is, and whether it insists on signatures.
     pub firmware: String,
+    /// What the root's kernel and journal say of the way to it.
+    pub way: Vec<String>,
     /// Units of the real root that failed.
     pub failed: Vec<String>,
     /// The first line of PID 1 in the journal: it is the initrd's, if the journal came through.
@@ -40,6 +42,7 @@ const EXCUSES: &[(&str, &str, &str)] = &[
     ("kernel", "Unstable clock detected, switching default tracing clock", BUSY),
     ("kernel", "callbacks suppressed", "the kernel says that it said less"),
     ("kernel", "tsc: Unable to calibrate against PIT", BUSY),
+    ("kernel", "TSC found unstable after boot", BUSY),
     ("kernel", "APIC calibration not consistent", BUSY),
     ("kernel", "clocksource: ", BUSY),
     ("kernel", "hpet: Lost", BUSY),
@@ -75,6 +78,7 @@ pub fn collect(console: &str, nonce: &str) -> Option<Evidence> {
             "switched_us" => evidence.switched_s = seconds(),
             "state" => evidence.state = value,
             "firmware" => evidence.firmware = value,
+            "way" => evidence.way.push(value),
             "failed" => evidence.failed.push(value),
             "first" => evidence.first = value,
             "complaint" => push_message(&mut evidence.complaints, value),
@@ -102,11 +106,19 @@ pub fn is_decided(console: &str, nonce: &str, expect: Expect) -> bool {
     }
 }
 
-/// Returns everything that is wrong with a run; empty if the scenario passed. `has_journal` says whether the initrd has one.
-pub fn faults(run: &Run, nonce: &str, expect: Expect, firmware: Firmware, has_journal: bool) -> Vec<String> {
+/// Returns everything that is wrong with a run; empty if the scenario passed. `has_journal` says whether the initrd has one; each text of
+/// `way` has to be in what the root says of the way to it.
+pub fn faults(run: &Run, nonce: &str, expect: Expect, firmware: Firmware, has_journal: bool, way: &[&str]) -> Vec<String> {
     match expect {
         Expect::Boots { source, fstype } => match collect(&run.console, nonce) {
-            Some(evidence) => boot_faults(&evidence, source, fstype, firmware, has_journal),
+            Some(evidence) => {
+                let mut faults = boot_faults(&evidence, source, fstype, firmware, has_journal);
+                let untold = way.iter().filter(|text| !evidence.way.iter().any(|line| line.contains(**text)));
+                faults.extend(
+                    untold.map(|text| format!("the root does not say `{text}` of the way to it, but: {:?}", evidence.way)),
+                );
+                faults
+            }
             None => vec![match run.end {
                 End::Hopeless(text) => format!("the root was not reached: `{text}`"),
                 End::Off => "the machine went off before the root was reached".to_owned(),

@@ -275,11 +275,12 @@ impl<'a> Home<'a> {
         };
         println!("{}: the disk: {:.1} s", self.live.name, started.elapsed().as_secs_f64());
         let expect = Expect::Boots { source, fstype: "ext4" };
-        let machine = Machine { arch: "amd64", start, disk: &disk, bus: Bus::Virtio, credentials: &[], keys: &[] };
+        let disks = std::slice::from_ref(&disk);
+        let machine = Machine { arch: "amd64", start, disks, bus: Bus::Virtio, tpm: None, credentials: &[], keys: &[] };
         let log = log_path(self.bench.logs, self.live.name, number);
         let run = machine.run(&log, self.bench.limit, |console| evidence::is_decided(console, &self.nonce, expect))?;
         fs::remove_file(&disk).map_err(at(&disk))?;
-        let mut faults = evidence::faults(&run, &self.nonce, expect, firmware, true);
+        let mut faults = evidence::faults(&run, &self.nonce, expect, firmware, true, &[]);
         faults.extend(self.wrong_kernel(&run, version));
         println!("{}: boot of {version}: {:.1} s", self.live.name, run.seconds);
         if faults.is_empty() { Ok(()) } else { Err(format!("{} (`{}`)", faults.join("\n     "), log.display())) }

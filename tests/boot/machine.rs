@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::command::{at, explain, tool};
-use crate::md;
 use crate::scenarios::Bus;
+use crate::tpm::Tpm;
 
 /// What a machine is made of.
 pub struct Machine<'a> {
@@ -19,12 +19,14 @@ pub struct Machine<'a> {
     pub arch: &'a str,
     /// What is started.
     pub start: Start<'a>,
-    /// The disk, which is never written to.
-    pub disk: &'a Path,
-    /// How it is connected.
+    /// The disks, which are never written to: the first is the one that counts.
+    pub disks: &'a [PathBuf],
+    /// How the first is connected; the others are virtio's.
     pub bus: Bus,
+    /// The state of its TPM, of which it gets a copy.
+    pub tpm: Option<&'a Path>,
     /// System credentials.
-    pub credentials: &'a [(&'a str, &'a str)],
+    pub credentials: &'a [(String, String)],
     /// Keys that are pressed when a passphrase is asked for.
     pub keys: &'a [&'a str],
 }
@@ -112,6 +114,18 @@ fn press(keys: &[&str], monitor: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Adds a disk to the arguments of a machine.
+fn connect(bus: Bus, disk: &Path, args: &mut Vec<String>) {
+    let drive = format!("file={},format=raw,snapshot=on", disk.display());
+    match bus {
+        Bus::Virtio => args.extend(["-drive".into(), format!("{drive},if=virtio")]),
+        Bus::VirtioScsi => {
+            args.extend(["-device".into(), "virtio-scsi-pci".into(), "-drive".into(), format!("{drive},if=none,id=disk")]);
+            args.extend(["-device".into(), "scsi-hd,drive=disk".into()]);
+        }
+    }
+}
+
 impl Machine<'_> {
     fn arguments(&self, variables: &Path, monitor: &Path) -> (&'static str, Vec<String>) {
         let (program, machine, console) = match (self.arch, self.start) {
@@ -138,17 +152,8 @@ impl Machine<'_> {
                 args.extend(["-global".into(), "driver=cfi.pflash01,property=secure,value=on".into()]);
             }
         }
-        let drive = format!("file={},format=raw,snapshot=on", self.disk.display());
-        match self.bus {
-            Bus::Virtio => args.extend(["-drive".into(), format!("{drive},if=virtio")]),
-            Bus::VirtioScsi => {
-                args.extend(["-device".into(), "virtio-scsi-pci".into(), "-drive".into(), format!("{drive},if=none,id=disk")]);
-                args.extend(["-device".into(), "scsi-hd,drive=disk".into()]);
-            }
-        }
-        let second = md::second(self.disk);
-        if second.exists() {
-            args.extend(["-drive".into(), format!("file={},format=raw,if=virtio,snapshot=on", second.display())]);
+        for (number, disk) in self.disks.iter().enumerate() {
+            connect(if number == 0 { self.bus } else { Bus::Virtio }, disk, &mut args);
         }
         for (name, value) in self.credentials {
             args.extend(["-smbios".into(), format!("type=11,value=io.systemd.credential:{name}={value}")]);
@@ -171,7 +176,9 @@ impl Machine<'_> {
     pub fn run(&self, log: &Path, limit: Duration, decided: impl Fn(&str) -> bool) -> Result<Run, String> {
         let (variables, monitor) = (log.with_extension("vars"), log.with_extension("monitor"));
         self.reset_variables(&variables)?;
-        let (program, args) = self.arguments(&variables, &monitor);
+        let (program, mut args) = self.arguments(&variables, &monitor);
+        let tpm = self.tpm.map(|state| Tpm::start(state, &log.with_extension("tpm"))).transpose()?;
+        args.extend(tpm.iter().flat_map(Tpm::arguments));
         let started = Instant::now();
         let mut command = tool(program);
         command.args(&args).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,6 +1,7 @@
 //! Boots the images that we build, with real Debian roots, in QEMU, and judges by what the real root says.
 //!
-//! `cargo test --test boot -- [smoke|slow|full|NAME…] [--list] [--must-match] [--write-docs]`; without words the smoke tier.
+//! `cargo test --test boot -- [smoke|slow|full|NAME…] [--list] [--prepare] [--must-match] [--write-docs]`; without words the smoke tier.
+//! `--prepare` makes images and disks and boots nothing.
 //! Environment: `MKINITRD_BOOT_IMAGE` and `MKINITRD_BOOT_KERNEL` boot a given image and kernel instead of ours,
 //! `MKINITRD_BOOT_LIMIT_S` is the time that one boot may take, `MKINITRD_BOOT_JOBS` how many run at once,
 //! `MKINITRD_TEST_CACHE` keeps roots and kernels, `MKINITRD_TEST_MIRROR` replaces the mirror of the host's apt.
@@ -11,11 +12,13 @@ mod debian;
 mod disk;
 mod esp;
 mod evidence;
+mod files;
 mod image;
 mod live;
 #[path = "../live/root.rs"]
 #[allow(dead_code, reason = "other test programs use the rest")]
 mod live_root;
+mod luks;
 mod lvm;
 mod machine;
 mod md;
@@ -27,11 +30,14 @@ mod repositories;
 mod root;
 mod runner;
 mod scenarios;
+mod storage;
+mod tpm;
+mod verity;
 
 use std::process::ExitCode;
 
 use live::{LIVES, Live};
-use scenarios::{SCENARIOS, Scenario, Tier};
+use scenarios::{Scenario, Tier, all};
 
 /// What the command line asks for.
 struct Request {
@@ -39,6 +45,7 @@ struct Request {
     lives: Vec<Live>,
     list: bool,
     must_match: bool,
+    prepare: bool,
     write_docs: bool,
 }
 
@@ -55,8 +62,18 @@ fn main() -> ExitCode {
     }
     if request.chosen.is_empty() && request.lives.is_empty() {
         // `cargo test WORD` hands its filter to every target: no boot may be meant.
-        println!("boot: no scenario was asked for, {} filtered out", SCENARIOS.len() + LIVES.len());
+        println!("boot: no scenario was asked for, {} filtered out", all().count() + LIVES.len());
         return if request.must_match { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    if request.prepare {
+        return match runner::prepare_all(&request.chosen) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("boot: {error}");
+                ExitCode::FAILURE
+            }
+        };
     }
     match runner::run_all(&request.chosen, &request.lives, request.write_docs) {
         Ok(true) => ExitCode::SUCCESS,
@@ -81,10 +98,11 @@ fn parse(args: impl Iterator<Item = String>) -> Request {
         }),
     };
     Request {
-        chosen: SCENARIOS.iter().filter(|scenario| wanted(scenario.name, scenario.tier)).copied().collect(),
+        chosen: all().filter(|scenario| wanted(scenario.name, scenario.tier)).copied().collect(),
         lives: LIVES.iter().filter(|live| wanted(live.name, live.tier)).copied().collect(),
         list: has("--list"),
         must_match: has("--must-match"),
+        prepare: has("--prepare"),
         write_docs: has("--write-docs"),
     }
 }

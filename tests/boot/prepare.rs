@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crate::command::at;
 use crate::debian::Debian;
-use crate::disk::{self, Disk};
+use crate::disk::{self, Disk, Product};
 use crate::esp;
+use crate::files::{self, Type};
 use crate::image;
 use crate::root;
-use crate::scenarios::{Firmware, Scenario};
+use crate::scenarios::{Firmware, Scenario, Tpm};
+use crate::tpm;
 
 /// Everything that one boot needs.
 #[derive(Debug, Clone)]
@@ -19,10 +21,21 @@ pub struct Parts {
     pub kernel: Option<PathBuf>,
     /// The initrd, changed if the scenario wants it, or the unified kernel image.
     pub image: PathBuf,
-    /// The disk.
-    pub disk: PathBuf,
+    /// The disks.
+    pub disks: Vec<PathBuf>,
+    /// The state of the TPM.
+    pub tpm: Option<PathBuf>,
+    /// What only the made disk knows, by the word for it.
+    pub words: Vec<(&'static str, String)>,
     /// The secret of the disk's root.
     pub nonce: String,
+}
+
+impl Parts {
+    /// Returns a text with what stands in it for words that only the made disk knows.
+    pub fn told(&self, text: &str) -> String {
+        self.words.iter().fold(text.to_owned(), |text, (word, value)| text.replace(&format!("@{word}@"), value))
+    }
 }
 
 /// Room for a few unified kernel images.
@@ -35,7 +48,9 @@ type Made<K, V> = BTreeMap<K, Result<V, String>>;
 pub struct Workshop {
     debian: Debian,
     dir: PathBuf,
-    disks: Made<(&'static str, &'static str, Disk), (PathBuf, String)>,
+    disks: Made<(&'static str, &'static str, Disk), (Product, String)>,
+    /// File systems that several disks are made of, with the word of their root.
+    roots: Made<(&'static str, &'static str), (PathBuf, String)>,
     /// Disks with an EFI system partition, by what lies on it.
     uefi_disks: Made<String, PathBuf>,
     images: Made<String, PathBuf>,
@@ -49,6 +64,7 @@ impl Workshop {
             debian: Debian::new(cache)?,
             dir: dir.to_owned(),
             disks: BTreeMap::new(),
+            roots: BTreeMap::new(),
             uefi_disks: BTreeMap::new(),
             images: BTreeMap::new(),
             kernels: BTreeMap::new(),
@@ -58,14 +74,20 @@ impl Workshop {
     /// Makes the parts of one scenario.
     pub fn parts(&mut self, scenario: &Scenario) -> Result<Parts, String> {
         let image = self.image(scenario)?;
-        let (disk, nonce) = self.disk(scenario)?;
+        let (product, nonce) = self.disk(scenario)?;
+        let tpm = match scenario.tpm {
+            Tpm::None => None,
+            Tpm::Enrolled => product.tpm.clone(),
+            Tpm::Other => Some(tpm::fresh(&self.dir.join(format!("{}.tpm", scenario.name)))?),
+        };
+        let mut parts = Parts { kernel: None, image, disks: product.disks, tpm, words: product.words, nonce };
         if scenario.firmware != Firmware::None {
-            let disk = self.uefi_disk(scenario, &image, &disk)?;
-            return Ok(Parts { kernel: None, image, disk, nonce });
+            parts.disks = vec![self.uefi_disk(scenario, &parts.image, &parts.disks[0])?];
+            return Ok(parts);
         }
-        let kernel = Some(self.kernel(scenario, &image)?);
-        let image = image::changed(scenario, &image, &self.dir)?;
-        Ok(Parts { kernel, image, disk, nonce })
+        parts.kernel = Some(self.kernel(scenario, &parts.image)?);
+        parts.image = image::changed(scenario, &parts.image, &self.dir)?;
+        Ok(parts)
     }
 
     /// Makes a disk of the root and an EFI system partition whose default loader is the image.
@@ -101,21 +123,52 @@ impl Workshop {
         self.kernels.entry(format!("{} {} {}", image.display(), scenario.release, scenario.arch)).or_insert_with(find).clone()
     }
 
-    fn disk(&mut self, scenario: &Scenario) -> Result<(PathBuf, String), String> {
-        let (debian, dir) = (&self.debian, &self.dir);
+    fn disk(&mut self, scenario: &Scenario) -> Result<(Product, String), String> {
         let key = (scenario.release, scenario.arch, scenario.disk);
+        if !self.disks.contains_key(&key) {
+            let made = self.make_disk(scenario);
+            self.disks.insert(key, made);
+        }
+        self.disks[&key].clone()
+    }
+
+    fn make_disk(&mut self, scenario: &Scenario) -> Result<(Product, String), String> {
+        let out = self.dir.join(format!("{}-{}-{}.disk", scenario.release, scenario.arch, scenario.disk.name()));
+        if scenario.disk.holds_ext4() {
+            let (root, nonce) = self.root(scenario)?;
+            return Ok((disk::make(scenario.disk, &root, &out)?, nonce));
+        }
+        let nonce = nonce()?;
+        let (tar, overlay) = self.contents(scenario, &out, &nonce)?;
+        let product = disk::make_of_files(scenario.disk, &tar, &overlay, &out)?;
+        fs::remove_dir_all(&overlay).map_err(at(&overlay))?;
+        Ok((product, nonce))
+    }
+
+    /// Makes the ext4 file system that all disks with one share.
+    fn root(&mut self, scenario: &Scenario) -> Result<(PathBuf, String), String> {
+        let key = (scenario.release, scenario.arch);
+        if let Some(made) = self.roots.get(&key) {
+            return made.clone();
+        }
+        let out = self.dir.join(format!("{}-{}.ext4", scenario.release, scenario.arch));
         let make = || {
-            let tar = debian.root_tar(scenario.release, scenario.arch)?;
-            let name = format!("{}-{}-{}", scenario.release, scenario.arch, scenario.disk.name());
-            let overlay = dir.join(format!("{name}.overlay"));
             let nonce = nonce()?;
-            root::write_overlay(&overlay, &nonce)?;
-            let out = dir.join(format!("{name}.disk"));
-            disk::make(scenario.disk, &tar, &overlay, &out)?;
+            let (tar, overlay) = self.contents(scenario, &out, &nonce)?;
+            files::file_system(Type::Ext4, &tar, &overlay, &out)?;
             fs::remove_dir_all(&overlay).map_err(at(&overlay))?;
-            Ok((out, nonce))
+            Ok((out.clone(), nonce))
         };
-        self.disks.entry(key).or_insert_with(make).clone()
+        let made = make();
+        self.roots.insert(key, made.clone());
+        made
+    }
+
+    /// Returns the archive of a root and the directory that is laid over it.
+    fn contents(&self, scenario: &Scenario, out: &Path, nonce: &str) -> Result<(PathBuf, PathBuf), String> {
+        let overlay = out.with_extension("overlay");
+        root::write_overlay(&overlay, nonce)?;
+        Ok((self.debian.root_tar(scenario.release, scenario.arch)?, overlay))
     }
 }
 

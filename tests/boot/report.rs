@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::command::at;
 use crate::live::{LIVES, Live, Lived};
 use crate::runner::Outcome;
-use crate::scenarios::{Change, Expect, Firmware, SCENARIOS, Scenario, Tier};
+use crate::scenarios::{Bus, Change, Expect, Firmware, Scenario, Tier, Tpm, all};
 
 /// Returns one line for a scenario that is done.
 pub fn line(outcome: &Outcome) -> String {
@@ -46,7 +46,7 @@ pub fn print(outcomes: &[Outcome], logs: &Path) {
     if failed > 0 {
         println!("\nconsole logs: {}", logs.display());
     }
-    println!("\n{} passed, {failed} failed, {} not asked for", outcomes.len() - failed, SCENARIOS.len() - outcomes.len());
+    println!("\n{} passed, {failed} failed, {} not asked for", outcomes.len() - failed, all().count() - outcomes.len());
 }
 
 /// Writes the matrix of all scenarios with what came of those that were run; the others keep what is written of them.
@@ -55,7 +55,7 @@ pub fn write_matrix(outcomes: &[Outcome], lived: &[Lived]) -> Result<(), String>
     // A matrix that is not there yet has no results to keep.
     let before = fs::read_to_string(&path).unwrap_or_default();
     let mut text = String::from(INTRODUCTION);
-    for scenario in SCENARIOS {
+    for scenario in all() {
         let outcome = outcomes.iter().find(|outcome| outcome.scenario.name == scenario.name);
         let result = match outcome {
             None => written(&before, scenario.name).unwrap_or("not run").to_owned(),
@@ -66,7 +66,10 @@ pub fn write_matrix(outcomes: &[Outcome], lived: &[Lived]) -> Result<(), String>
             Some(outcome) => format!("refused, {:.0} s", outcome.seconds),
         };
         let expected = match scenario.expect {
-            Expect::Boots { source, fstype } => format!("`{source}` {fstype}"),
+            Expect::Boots { source, fstype } => {
+                let way = scenario.way.iter().map(|text| format!("; `{text}`"));
+                format!("`{source}` {fstype}{}", way.collect::<String>())
+            }
             Expect::Refuses { says } => says.iter().map(|text| format!("no root; “{text}”")).collect::<Vec<_>>().join("; "),
         };
         let change = match scenario.change {
@@ -80,7 +83,7 @@ pub fn write_matrix(outcomes: &[Outcome], lived: &[Lived]) -> Result<(), String>
         let kernel_line = append.split_whitespace().collect::<Vec<_>>().join(" ");
         let build = scenario.build.join(" ");
         let disk = match scenario.firmware {
-            Firmware::None => disk.name().to_owned(),
+            Firmware::None => format!("{}{}", disk.name(), hardware(scenario)),
             Firmware::Uefi => format!("{} and ESP", disk.name()),
             Firmware::SecureBoot => format!("{} and ESP, Secure Boot", disk.name()),
         };
@@ -100,6 +103,20 @@ pub fn write_matrix(outcomes: &[Outcome], lived: &[Lived]) -> Result<(), String>
     fs::write(&path, text).map_err(at(&path))
 }
 
+/// Returns what a machine has, or has not, beside its one virtio disk.
+fn hardware(scenario: &Scenario) -> String {
+    let bus = match scenario.bus {
+        Bus::Virtio => "",
+        Bus::VirtioScsi => ", virtio-scsi",
+    };
+    let tpm = match scenario.tpm {
+        Tpm::None => "",
+        Tpm::Enrolled => ", its TPM",
+        Tpm::Other => ", another TPM",
+    };
+    format!("{bus}{tpm}")
+}
+
 fn tier_name(tier: Tier) -> &'static str {
     if tier == Tier::Smoke { "smoke" } else { "slow" }
 }
@@ -112,11 +129,12 @@ fn written<'a>(matrix: &'a str, scenario: &str) -> Option<&'a str> {
 
 const INTRODUCTION: &str = "# What boots
 
-Written by `cargo xtask boot full --write-docs` out of `tests/boot/scenarios.rs` and `tests/boot/live.rs`; do not edit it.
+Written by `cargo xtask boot full --write-docs` out of `tests/boot/scenarios.rs`, `tests/boot/storage.rs` and `tests/boot/live.rs`; do not edit it.
 
 Every boot is a real one: QEMU without hardware acceleration, Debian's own kernel, and a root file system that mmdebstrap made of
 Debian's packages, with systemd. A boot has passed when a service *of the real root* has printed a random word that only the disk
-knows, `/` is mounted from the device and with the type that the table names, no unit of the root failed, and the journal, which the
+knows, `/` is mounted from the device and with the type that the table names, the root's kernel and journal say of the way what the
+table cites (tables of device mapper, arrays of md, mounts, who opened a volume), no unit of the root failed, and the journal, which the
 initrd hands on to the root, holds no warning and nothing missing from the time in the initrd, but for the kernel's own lines that
 `tests/boot/evidence.rs` excuses by name. A boot with no root to reach has passed when the word does not come and the console says why.
 

@@ -44,6 +44,15 @@ say firmware $(firmware)
 systemctl list-units --failed --plain --no-legend | while read -r unit line; do
     say failed "$unit: $(journal _SYSTEMD_UNIT="$unit" | tail -n 3 | sed 's/^[^:]*: //' | tr '\n' ';')"
 done
+# What a boot by another way could not say: the mounts, volumes, arrays, disks, and what the initrd said of opening a volume.
+{
+    findmnt -rno TARGET,SOURCE,FSTYPE,OPTIONS --real
+    [ ! -e /dev/mapper/control ] || { dmsetup table; dmsetup status; }
+    [ ! -e /proc/mdstat ] || cat /proc/mdstat
+    lsblk -rno NAME,TYPE,LOG-SEC,TRAN,LABEL,PARTLABEL
+    journal -o cat -t systemd-cryptsetup -t systemd-repart -t multipathd
+    [ ! -x /usr/bin/btrfs ] || btrfs filesystem show --mounted
+} 2>&1 | while read -r line; do say way "$line"; done
 say first $(journal _PID=1 | head -n 1)
 journal -p warning | while read -r line; do say complaint "$line"; done
 journal -p debug | grep -E 'No such file|not found|cannot open shared|Unknown (user|group)|[Ff]ailed to (exec|find)' |

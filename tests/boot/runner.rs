@@ -36,13 +36,11 @@ pub struct Outcome {
 
 /// Runs the scenarios and prints the table; tells whether all passed.
 pub fn run_all(scenarios: &[Scenario], lives: &[Live], write_docs: bool) -> Result<bool, String> {
-    let target = target_dir();
-    let dir = target.join("boot");
-    let work = dir.join(format!("work-{}", std::process::id()));
-    fs::create_dir_all(&work).map_err(at(&work))?;
-    let cache = std::env::var_os("MKINITRD_TEST_CACHE").map_or_else(|| target.join("test-cache"), PathBuf::from);
+    let dir = target_dir().join("boot");
+    let (work, cache) = places()?;
     let limit = Duration::from_secs(number("MKINITRD_BOOT_LIMIT_S")?.unwrap_or(LIMIT_S));
-    let outcomes = boot_all(scenarios, &dir, &work, &cache, limit);
+    let workshop = Workshop::new(&work, &cache)?;
+    let outcomes = boot_all(scenarios, workshop, &dir, limit, write_docs);
     let lived = live::run_all(lives, &Bench { logs: &dir, work: &work, limit });
     fs::remove_dir_all(&work).map_err(at(&work))?;
     let outcomes = outcomes?;
@@ -53,14 +51,46 @@ pub fn run_all(scenarios: &[Scenario], lives: &[Live], write_docs: bool) -> Resu
     Ok(lived.iter().all(|life| life.result.is_ok()) && outcomes.iter().all(|outcome| outcome.faults.is_empty()))
 }
 
+/// Makes all that the scenarios need, boots nothing and leaves it to be looked at; tells whether all could be made.
+pub fn prepare_all(scenarios: &[Scenario]) -> Result<bool, String> {
+    let (work, cache) = places()?;
+    let mut workshop = Workshop::new(&work, &cache)?;
+    let mut good = true;
+    for scenario in scenarios {
+        let started = std::time::Instant::now();
+        let made = workshop.parts(scenario);
+        good &= made.is_ok();
+        match made {
+            Ok(parts) => println!("{}: made in {:.1} s: {parts:?}", scenario.name, started.elapsed().as_secs_f64()),
+            Err(error) => println!("{}: {error}", scenario.name),
+        }
+    }
+    Ok(good)
+}
+
+/// Returns the directory of this run, made, and that of what is kept.
+fn places() -> Result<(PathBuf, PathBuf), String> {
+    let target = target_dir();
+    let work = target.join(format!("boot/work-{}", std::process::id()));
+    fs::create_dir_all(&work).map_err(at(&work))?;
+    let cache = std::env::var_os("MKINITRD_TEST_CACHE").map_or_else(|| target.join("test-cache"), PathBuf::from);
+    Ok((work, cache))
+}
+
 /// Cargo's target directory: the test program lies in `PROFILE/deps` of it.
 fn target_dir() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_mkinitrd-pkg"));
     program.ancestors().nth(2).expect("invariant: cargo puts programs into a profile's directory").to_owned()
 }
 
-fn boot_all(scenarios: &[Scenario], logs: &Path, work: &Path, cache: &Path, limit: Duration) -> Result<Vec<Outcome>, String> {
-    let workshop = Mutex::new(Workshop::new(work, cache)?);
+fn boot_all(
+    scenarios: &[Scenario],
+    workshop: Workshop,
+    logs: &Path,
+    limit: Duration,
+    write_docs: bool,
+) -> Result<Vec<Outcome>, String> {
+    let workshop = Mutex::new(workshop);
     let queue = Mutex::new(scenarios.iter().enumerate());
     let done = Mutex::new(Vec::new());
     let jobs = number("MKINITRD_BOOT_JOBS")?.map_or(JOBS, |jobs| jobs as usize);
@@ -71,7 +101,13 @@ fn boot_all(scenarios: &[Scenario], logs: &Path, work: &Path, cache: &Path, limi
                     let parts = lock(&workshop).parts(scenario);
                     let outcome = boot(*scenario, parts, logs, limit);
                     println!("{}", report::line(&outcome));
-                    lock(&done).push((place, outcome));
+                    let mut done = lock(&done);
+                    done.push((place, outcome));
+                    if write_docs {
+                        // A run that is broken off loses nothing; at the end it is written again, and an error told.
+                        let (_, outcome) = done.last().expect("invariant: it was just pushed");
+                        let _ = report::write_matrix(std::slice::from_ref(outcome), &[]);
+                    }
                 }
             });
         }
@@ -102,7 +138,8 @@ fn boot(scenario: Scenario, parts: Result<Parts, String>, logs: &Path, limit: Du
     };
     match parts.and_then(|parts| Ok((attempt(&parts)?, parts))) {
         Ok((run, parts)) => {
-            outcome.faults = evidence::faults(&run, &parts.nonce, scenario.expect, scenario.firmware, scenario.has_journal());
+            outcome.faults =
+                evidence::faults(&run, &parts.nonce, scenario.expect, scenario.firmware, scenario.has_journal(), scenario.way);
             outcome.evidence = evidence::collect(&run.console, &parts.nonce);
             outcome.seconds = run.seconds;
             outcome.initrd_bytes = fs::metadata(&parts.image).map_or(0, |meta| meta.len());
@@ -113,16 +150,20 @@ fn boot(scenario: Scenario, parts: Result<Parts, String>, logs: &Path, limit: Du
 }
 
 fn boot_once(scenario: &Scenario, parts: &Parts, log: &Path, limit: Duration) -> Result<Run, String> {
+    let append = parts.told(scenario.append);
+    let told = |(name, value): &(&str, &str)| ((*name).to_owned(), parts.told(value));
+    let credentials: Vec<_> = scenario.credentials.iter().map(told).collect();
     let start = match &parts.kernel {
-        Some(kernel) => Start::Kernel { kernel, initrd: &parts.image, append: scenario.append },
+        Some(kernel) => Start::Kernel { kernel, initrd: &parts.image, append: &append },
         None => Start::Uefi { secure_boot: scenario.firmware == Firmware::SecureBoot },
     };
     let machine = Machine {
         arch: scenario.arch,
         start,
-        disk: &parts.disk,
+        disks: &parts.disks,
         bus: scenario.bus,
-        credentials: scenario.credentials,
+        tpm: parts.tpm.as_deref(),
+        credentials: &credentials,
         keys: scenario.keys,
     };
     let expect: Expect = scenario.expect;

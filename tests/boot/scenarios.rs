@@ -38,6 +38,17 @@ pub enum Bus {
     VirtioScsi,
 }
 
+/// The TPM of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tpm {
+    /// None.
+    None,
+    /// The one that the disk's volume was enrolled with.
+    Enrolled,
+    /// Another one.
+    Other,
+}
+
 /// What is done to the image before it is booted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -90,6 +101,8 @@ pub struct Scenario {
     pub disk: Disk,
     /// How the machine has that disk.
     pub bus: Bus,
+    /// Its TPM.
+    pub tpm: Tpm,
     /// Arguments of `mkinitrd-pkg build` beside distribution, release, architecture and output.
     pub build: &'static [&'static str],
     /// What is done to the image.
@@ -98,7 +111,7 @@ pub struct Scenario {
     pub firmware: Firmware,
     /// The unified kernel image is signed by the key that the firmware knows.
     pub signed: bool,
-    /// The kernel command line beside the console's.
+    /// The kernel command line beside the console's. `@WORD@` here and in credentials stands for what only the made disk knows.
     pub append: &'static str,
     /// Credentials, passed by SMBIOS.
     pub credentials: &'static [(&'static str, &'static str)],
@@ -106,6 +119,8 @@ pub struct Scenario {
     pub keys: &'static [&'static str],
     /// What has to come of it.
     pub expect: Expect,
+    /// What the root has to say of the way to it: each text in a line of its kernel's tables, or of who opened a volume.
+    pub way: &'static [&'static str],
     /// The scenario that shows the opposite, if this one boots.
     pub twin: Option<&'static str>,
 }
@@ -119,7 +134,7 @@ const WITH_MD: &[&str] = &["--generic", "--with", "md"];
 const WITH_MICROCODE: &[&str] = &["--generic", crate::image::NON_FREE_FIRMWARE];
 
 const BY_LABEL: &str = "root=LABEL=root";
-// In one line each, as a person would type them; the UUID is `disk::LUKS_UUID`.
+// In one line each, as a person would type them; the UUID is `luks::LUKS_UUID`.
 const IN_LUKS: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root root=/dev/mapper/root";
 const IN_LVM: &str = "root=/dev/vg0/root";
 const LVM_IN_LUKS: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=pv root=/dev/vg0/root";
@@ -148,7 +163,8 @@ const DVORAK_KEYS: &[&str] = &["i", "s", "o", "o", "d", "i", "k", "spc", "j", "s
 
 const PLAIN: Expect = Expect::Boots { source: "/dev/vda", fstype: "ext4" };
 
-const BASE: Scenario = Scenario {
+/// What scenarios differ from.
+pub const BASE: Scenario = Scenario {
     name: "",
     shows: "",
     tier: Tier::Smoke,
@@ -157,6 +173,7 @@ const BASE: Scenario = Scenario {
     arch: "amd64",
     disk: Disk::Ext4,
     bus: Bus::Virtio,
+    tpm: Tpm::None,
     build: GENERIC,
     change: Change::None,
     firmware: Firmware::None,
@@ -165,6 +182,7 @@ const BASE: Scenario = Scenario {
     credentials: &[],
     keys: &[],
     expect: PLAIN,
+    way: &[],
     twin: None,
 };
 
@@ -196,8 +214,13 @@ const fn compressed(name: &'static str, build: &'static [&'static str]) -> Scena
     Scenario { name, shows: "the kernel unpacks this compression", tier: Tier::Slow, build, ..BASE }
 }
 
-/// All boots, cheap ones first.
-pub const SCENARIOS: &[Scenario] = &[
+/// Returns all boots.
+pub fn all() -> impl Iterator<Item = &'static Scenario> {
+    SCENARIOS.iter().chain(crate::storage::STORAGE)
+}
+
+/// Boots that are not about storage alone, cheap ones first.
+const SCENARIOS: &[Scenario] = &[
     Scenario { name: "trixie-ext4", shows: "a root by label", twin: Some("no-root"), ..BASE },
     Scenario {
         name: "trixie-luks2",

@@ -43,6 +43,10 @@ const FEATURES: &[(&str, &[&str])] = &[
     ("bcache", &["usr/lib/udev/bcache-register", "usr/lib/udev/rules.d/69-bcache.rules", "usr/bin/mawk"]),
     ("thin", &["usr/sbin/thin_check", "usr/sbin/cache_check", "usr/sbin/lvm"]),
     ("resume", &["usr/lib/systemd/systemd-hibernate-resume", "usr/lib/systemd/system/systemd-hibernate-resume.service"]),
+    (
+        "repart",
+        &["usr/bin/systemd-repart", "usr/lib/systemd/system/systemd-repart.service", "usr/lib/x86_64-linux-gnu/libfdisk.so.1"],
+    ),
 ];
 
 /// What no feature may bring: servers, other generators, interpreters.
@@ -131,6 +135,7 @@ fn a_feature_whose_files_are_pruned_away_is_refused() {
         ("bcache", "usr/bin/mawk"),
         ("thin", "usr/sbin/thin_check"),
         ("resume", "usr/lib/systemd/systemd-hibernate-resume"),
+        ("repart", "usr/bin/systemd-repart"),
     ] {
         fs::write(&config, format!("[prune]\nadd = [\"-{file}\"]\n")).expect("writing");
         let root = dir.path().join(name);

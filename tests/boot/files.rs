@@ -1,0 +1,63 @@
+//! Makes root file systems out of an archive of a root and a directory that is laid over it.
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::command::{as_root, at, run};
+use crate::root::FINISH;
+
+/// A file system that holds a root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// ext4, labelled `root`.
+    Ext4,
+    /// btrfs, labelled `root`.
+    Btrfs,
+    /// XFS, labelled `root`.
+    Xfs,
+}
+
+/// The size of a root.
+pub const SIZE: u64 = 768 << 20;
+
+const FS_UUID: &str = "6d6b696e-6974-4264-8000-726f6f740001";
+
+/// Makes the file system `out` of a type, out of the root in `tar` with the files of `overlay` laid over it.
+pub fn file_system(kind: Type, tar: &Path, overlay: &Path, out: &Path) -> Result<(), String> {
+    File::create(out).and_then(|file| file.set_len(SIZE)).map_err(at(out))?;
+    let ext4 = format!("mke2fs -q -F -t ext4 -L root -U {FS_UUID} {EXT4_OPTIONS}");
+    let make = match kind {
+        Type::Ext4 => format!(r#"{ext4} -d "$root" "$out""#),
+        Type::Btrfs => r#"mkfs.btrfs -q -L root --rootdir "$root" "$out""#.to_owned(),
+        Type::Xfs => format!("{XFS_PROTOTYPE}\n{XFS}"),
+    };
+    let script = format!(
+        r#"tar=$1 overlay=$2 out=$3 root=$3.root
+        trap 'rm -rf "$root" "$out.proto"' EXIT
+        mkdir "$root"
+        tar -xpf "$tar" -C "$root" --numeric-owner --exclude='./dev/*'
+        {FINISH}
+        cp -dR "$overlay/." "$root/"
+        {make}"#
+    );
+    run(&mut as_root(&script, &[tar, overlay, out])).map(drop)
+}
+
+const EXT4_OPTIONS: &str = "-E lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0";
+
+/// Writes the description of a tree that `mkfs.xfs -p` reads: a line for each file, `$` at the end of each directory.
+const XFS_PROTOTYPE: &str = r##"
+    find "$root" -mindepth 1 -printf '%y\t%m\t%U\t%G\t%d\t%f\t%p\t%l\n' | awk -F'\t' '
+        function up(to) { while (depth > to) { print "$"; depth-- } }
+        BEGIN { print "/\n0 0\nd--755 0 0" }
+        {
+            up($5 - 1)
+            mode = sprintf("%04d", $2)
+            special = substr(mode, 1, 1)
+            bits = (special >= 4 ? "u" : "-") (special % 4 >= 2 ? "g" : "-") substr(mode, 2)
+            type = $1 == "f" ? "-" : $1
+            print $6, type bits, $3, $4, ($1 == "f" ? $7 : $1 == "l" ? $8 : "")
+            if ($1 == "d") depth = $5
+        }
+        END { up(0); print "$" }' >"$out.proto""##;
+const XFS: &str = r#"mkfs.xfs -q -L root -p "$out.proto" "$out""#;
