@@ -163,21 +163,17 @@ impl Reading<'_> {
         let kept: Vec<bool> = listed.iter().map(|one| wanted(&one.path)).collect();
         let leaves = listed.iter().zip(&kept).filter(|(one, kept)| **kept && !directories.contains(&one.path));
         let needed: BTreeSet<TreePath> = leaves.flat_map(|(one, _)| above(&one.path)).collect();
-        let mut undated = BTreeSet::new();
         for (one, kept) in listed.iter().zip(kept) {
             match directories.contains(&one.path) || one.path.is_root() {
-                true if kept || needed.contains(&one.path) => {
-                    self.directory(one)?;
-                    if one.mtime_s.is_none() {
-                        undated.insert(one.path.clone());
-                    }
-                }
+                true if kept || needed.contains(&one.path) => self.directory(one)?,
                 true => {}
                 false if kept => self.leaf(one)?,
                 false => self.files.dropped.push(one.path.clone()),
             }
         }
-        // The times of directories are the machine's. Those of a package's payload are that of its build, as that of its newest file is.
+        // The times of directories, of empty ones too, are the machine's. Those of a package's payload are that of its build, as that of its
+        // newest file is.
+        let undated: BTreeSet<&TreePath> = listed.iter().filter(|one| one.mtime_s.is_none()).map(|one| &one.path).collect();
         let is_undated = |member: &Member| member.kind == MemberKind::Dir && undated.contains(&member.path);
         for (member, _) in self.files.members.iter_mut().filter(|(member, _)| is_undated(member)) {
             member.meta.mtime_s = self.newest_s;
