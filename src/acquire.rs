@@ -452,7 +452,7 @@ impl Door for World<'_> {
             }
         }
         match shipped::rsa(&self.distro, name).filter(|_| signed_by.shipped) {
-            Some(pem) => judge(pem, format!("{name} (shipped with mkinitrd-pkg)")),
+            Some(pem) => judge(pem, shipped::place(name)),
             None => Err(unknown()),
         }
     }

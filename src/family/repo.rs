@@ -297,14 +297,12 @@ pub fn installed(
     arch: &str,
     db_path: Option<&str>,
 ) -> Result<Option<Box<dyn Installed>>, installed::Error> {
-    Ok(match family {
-        "rpm" => rpm::installed::Machine::open(root, arch).map_err(installed::Error::new)?.map(|machine| Box::new(machine) as _),
-        "apk" => apk::installed::Machine::open(root, arch).map_err(installed::Error::new)?.map(|machine| Box::new(machine) as _),
-        "alpm" => alpm::installed::Machine::open(root, arch, db_path)
-            .map_err(installed::Error::new)?
-            .map(|machine| Box::new(machine) as _),
-        _ => deb::installed::Database::open(root, arch).map_err(installed::Error::new)?.map(|database| Box::new(database) as _),
-    })
+    match family {
+        "rpm" => installed::boxed(rpm::installed::Machine::open(root, arch)),
+        "apk" => installed::boxed(apk::installed::Machine::open(root, arch)),
+        "alpm" => installed::boxed(alpm::installed::Machine::open(root, arch, db_path)),
+        _ => installed::boxed(deb::installed::Database::open(root, arch)),
+    }
 }
 
 /// Reads indexes into a catalog, the one of highest priority first.

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use mkinitrd_pkg::family::deb::installed::{Database, Error, HostCatalog, State, Unfit};
+use mkinitrd_pkg::family::installed::Open;
 use mkinitrd_pkg::family::repo::Index;
 use mkinitrd_pkg::family::{LocalChange, MemberKind};
 use mkinitrd_pkg::package::{Catalog, Location, Package};
@@ -567,7 +568,7 @@ fn c17_a_database_that_others_can_write_is_refused() {
     let machine = Machine::new();
     machine.write("var/lib/dpkg/status", &machine.read("var/lib/dpkg/status"));
     std::os::unix::fs::chown(machine.path("var/lib/dpkg/status"), Some(65_534), None).expect("an owner");
-    assert!(matches!(Database::open(&machine.root(), "amd64"), Err(Error::Open { owner: 65_534, .. })));
+    assert!(matches!(Database::open(&machine.root(), "amd64"), Err(Error::Open(Open { owner: 65_534, .. }))));
     machine.refused(6, &["can be written by others than root"]);
 }
 

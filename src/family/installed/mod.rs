@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 pub use disk::{Links, Listed, Owner, Record, Shape, shipped_id};
 pub use root::Root;
@@ -170,13 +171,49 @@ impl Unfit {
     }
 }
 
-/// Returns owner and permissions of what others than root can write to.
+/// Somebody else than root can write to a database, so that it proves nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("the package database of this machine can be written by others than root, so it proves nothing")]
+pub struct Open {
+    /// What they can write to.
+    pub path: PathBuf,
+    /// Its owner.
+    pub owner: u32,
+    /// Its permissions.
+    pub mode: u32,
+}
+
+impl Diagnostic for Open {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Untrusted
+    }
+
+    fn place(&self) -> Option<String> {
+        Some(format!("{} (owner {}, mode {:04o})", self.path.display(), self.owner, self.mode))
+    }
+
+    fn hints(&self) -> Vec<String> {
+        vec![format!("find out who made it so; then `chown root:root {0}` and `chmod go-w {0}`", self.path.display())]
+    }
+}
+
+/// Refuses what others than root can write to.
 ///
 /// Root believes only what root alone can write. Whoever else builds gets no more than they could read and change in their own image
 /// anyway, but a file that everybody can write says nothing to them either.
-pub fn writable_by_others(found: &std::fs::Metadata) -> Option<(u32, u32)> {
+pub fn check_owner(path: &Path, found: &std::fs::Metadata) -> Result<(), Open> {
     let (owner, group, mode) = (found.uid(), found.gid(), found.mode() & 0o7777);
     let others_own = owner != 0 && rustix::process::geteuid().is_root();
     let others_write = mode & 0o002 != 0 || (mode & 0o020 != 0 && group != 0);
-    (others_own || others_write).then_some((owner, mode))
+    if others_own || others_write { Err(Open { path: path.to_owned(), owner, mode }) } else { Ok(()) }
+}
+
+/// Takes the database of some family, as far as there is one.
+pub fn boxed<D, E>(opened: Result<Option<D>, E>) -> Result<Option<Box<dyn Installed>>, Error>
+where
+    D: Installed + 'static,
+    E: Diagnostic + Send + Sync + 'static,
+{
+    let database = opened.map_err(Error::new)?;
+    Ok(database.map(|database| Box::new(database) as _))
 }

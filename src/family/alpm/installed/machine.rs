@@ -208,9 +208,7 @@ impl Installed for Machine {
     }
 
     fn reopen(&self) -> Result<Option<Box<dyn Installed>>, installed::Error> {
-        Ok(Self::open(&self.at, &self.arch, self.db_path.as_deref())
-            .map_err(installed::Error::new)?
-            .map(|machine| Box::new(machine) as _))
+        installed::boxed(Self::open(&self.at, &self.arch, self.db_path.as_deref()))
     }
 
     fn remedy(&self) -> Remedy {

@@ -17,7 +17,7 @@ use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::fs::{self, FileError};
 use crate::base::limit;
 use crate::family::ReadError;
-use crate::family::installed::writable_by_others;
+use crate::family::installed::{self, Open};
 use crate::format::compress::Format;
 use crate::format::compress::decode;
 
@@ -40,15 +40,8 @@ pub enum Error {
         what: String,
     },
     /// Somebody else than root can write to it.
-    #[error("the package database of this machine can be written by others than root, so it proves nothing")]
-    Open {
-        /// What they can write to.
-        path: PathBuf,
-        /// Its owner.
-        owner: u32,
-        /// Its permissions.
-        mode: u32,
-    },
+    #[error(transparent)]
+    Open(#[from] Open),
     /// The entry of a package is being written or taken away, so that nobody knows what is there.
     #[error("transaction in progress: the entry `{0}` in the package database of this machine is not complete")]
     Busy(String),
@@ -79,7 +72,7 @@ pub enum Error {
 impl Diagnostic for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Error::Open { .. } => ErrorKind::Untrusted,
+            Error::Open(err) => err.kind(),
             _ => ErrorKind::Host,
         }
     }
@@ -89,16 +82,14 @@ impl Diagnostic for Error {
             Error::Damaged { path, .. } | Error::Version { path, .. } | Error::List { path, .. } => {
                 Some(path.display().to_string())
             }
-            Error::Open { path, owner, mode } => Some(format!("{} (owner {owner}, mode {mode:04o})", path.display())),
+            Error::Open(err) => err.place(),
             Error::Busy(_) | Error::File(_) => None,
         }
     }
 
     fn hints(&self) -> Vec<String> {
         match self {
-            Error::Open { path, .. } => {
-                vec![format!("find out who made it so; then `chown root:root {0}` and `chmod go-w {0}`", path.display())]
-            }
+            Error::Open(err) => err.hints(),
             Error::Busy(_) => vec![
                 "build again when it is over; `pacman -Syu` finishes one that was interrupted".to_owned(),
                 "take all packages from a repository with `--mirror URL`".to_owned(),
@@ -205,10 +196,7 @@ impl Installed {
 /// Refuses a directory of the database that others than root can write to.
 fn check_owner(path: &Path) -> Result<(), Error> {
     let found = std::fs::metadata(path).map_err(FileError::on("look at", path))?;
-    match writable_by_others(&found) {
-        Some((owner, mode)) => Err(Error::Open { path: path.to_owned(), owner, mode }),
-        None => Ok(()),
-    }
+    Ok(installed::check_owner(path, &found)?)
 }
 
 fn read_entry(dir: PathBuf, desc: Desc<'_>, files: Desc<'_>) -> Result<Installed, Error> {

@@ -21,7 +21,7 @@ use crate::family::InstalledFiles;
 use crate::family::apk::Checksum;
 use crate::family::apk::index::ApkCatalog;
 use crate::family::installed::{
-    self, Installed, LABEL, Listed, Owner, Record, Remedy, Root, Shape, Unfit, Wanted, shipped_id, writable_by_others,
+    self, Installed, LABEL, Listed, Open, Owner, Record, Remedy, Root, Shape, Unfit, Wanted, shipped_id,
 };
 use crate::family::repo::{self, Index};
 use crate::package::{Catalog, Location, Package};
@@ -47,15 +47,8 @@ pub enum Error {
         source: DatabaseError,
     },
     /// Somebody else than root can write to it.
-    #[error("the package database of this machine can be written by others than root, so it proves nothing")]
-    Open {
-        /// What they can write to.
-        path: PathBuf,
-        /// Its owner.
-        owner: u32,
-        /// Its permissions.
-        mode: u32,
-    },
+    #[error(transparent)]
+    Open(#[from] Open),
     /// It cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
@@ -64,7 +57,7 @@ pub enum Error {
 impl Diagnostic for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Error::Open { .. } => ErrorKind::Untrusted,
+            Error::Open(err) => err.kind(),
             Error::Damaged { .. } | Error::File(_) => ErrorKind::Host,
         }
     }
@@ -72,16 +65,14 @@ impl Diagnostic for Error {
     fn place(&self) -> Option<String> {
         match self {
             Error::Damaged { path, source } => Some(format!("{}:{}", path.display(), source.line)),
-            Error::Open { path, owner, mode } => Some(format!("{} (owner {owner}, mode {mode:04o})", path.display())),
+            Error::Open(err) => err.place(),
             Error::File(_) => None,
         }
     }
 
     fn hints(&self) -> Vec<String> {
         match self {
-            Error::Open { path, .. } => {
-                vec![format!("find out who made it so; then `chown root:root {0}` and `chmod go-w {0}`", path.display())]
-            }
+            Error::Open(err) => err.hints(),
             _ => vec!["take all packages from a repository with `--mirror URL`".to_owned()],
         }
     }
@@ -120,9 +111,7 @@ impl Machine {
         let path = dir.join("installed");
         for path in [&dir, &path] {
             let found = std::fs::metadata(path).map_err(FileError::on("look at", path))?;
-            if let Some((owner, mode)) = writable_by_others(&found) {
-                return Err(Error::Open { path: path.clone(), owner, mode });
-            }
+            installed::check_owner(path, &found)?;
         }
         // Looked at first: what changes from now on is noticed. apk renames a whole new one into its place.
         let stamp = stamp(&path);
@@ -244,7 +233,7 @@ impl Installed for Machine {
     }
 
     fn reopen(&self) -> Result<Option<Box<dyn Installed>>, installed::Error> {
-        Ok(Self::open(&self.at, &self.arch).map_err(installed::Error::new)?.map(|machine| Box::new(machine) as _))
+        installed::boxed(Self::open(&self.at, &self.arch))
     }
 
     fn remedy(&self) -> Remedy {

@@ -24,7 +24,7 @@ use crate::base::digest::{Hasher, Sha256};
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::fs::FileError;
 use crate::family::InstalledFiles;
-use crate::family::installed::{self, Installed, LABEL, Remedy, Root, Wanted};
+use crate::family::installed::{self, Installed, LABEL, Open, Remedy, Root, Wanted};
 use crate::family::repo::{self, Index};
 use crate::package::{Catalog, Location, Package};
 
@@ -42,15 +42,8 @@ pub enum Error {
         what: String,
     },
     /// Somebody else than root can write to it.
-    #[error("the package database of this machine can be written by others than root, so it proves nothing")]
-    Open {
-        /// What they can write to.
-        path: PathBuf,
-        /// Its owner.
-        owner: u32,
-        /// Its permissions.
-        mode: u32,
-    },
+    #[error(transparent)]
+    Open(#[from] Open),
     /// A file of it cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
@@ -59,7 +52,7 @@ pub enum Error {
 impl Diagnostic for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Error::Open { .. } => ErrorKind::Untrusted,
+            Error::Open(err) => err.kind(),
             Error::Damaged { .. } | Error::File(_) => ErrorKind::Host,
         }
     }
@@ -68,7 +61,7 @@ impl Diagnostic for Error {
         match self {
             Error::Damaged { path, line: 0, .. } => Some(path.display().to_string()),
             Error::Damaged { path, line, .. } => Some(format!("{}:{line}", path.display())),
-            Error::Open { path, owner, mode } => Some(format!("{} (owner {owner}, mode {mode:04o})", path.display())),
+            Error::Open(err) => err.place(),
             Error::File(_) => None,
         }
     }
@@ -79,9 +72,7 @@ impl Diagnostic for Error {
                 "restore it from `/var/lib/dpkg/status-old` or `/var/backups`, and look at the disk".to_owned(),
                 "take all packages from an archive with `--mirror URL`".to_owned(),
             ],
-            Error::Open { path, .. } => {
-                vec![format!("find out who made it so; then `chown root:root {0}` and `chmod go-w {0}`", path.display())]
-            }
+            Error::Open(err) => err.hints(),
             Error::File(_) => vec!["take all packages from an archive with `--mirror URL`".to_owned()],
         }
     }
@@ -289,7 +280,7 @@ impl Installed for Database {
     }
 
     fn reopen(&self) -> Result<Option<Box<dyn Installed>>, installed::Error> {
-        Ok(Self::open(&self.at, &self.arch).map_err(installed::Error::new)?.map(|database| Box::new(database) as _))
+        installed::boxed(Self::open(&self.at, &self.arch))
     }
 
     fn remedy(&self) -> Remedy {

@@ -10,7 +10,7 @@ use super::Error;
 use crate::base::fs::FileError;
 use crate::base::limit;
 use crate::family::deb::control::{self, Paragraph};
-use crate::family::installed::writable_by_others;
+use crate::family::installed::check_owner;
 
 /// How often the journal is read anew when dpkg empties it at that moment.
 const ATTEMPTS: usize = 5;
@@ -129,14 +129,6 @@ pub fn read_file(path: &Path) -> Result<Option<Vec<u8>>, Error> {
         return Err(FileError::on("read", path)(io::Error::other(text)).into());
     }
     Ok(Some(bytes))
-}
-
-/// Refuses what others than root can write to.
-fn check_owner(path: &Path, found: &std::fs::Metadata) -> Result<(), Error> {
-    match writable_by_others(found) {
-        Some((owner, mode)) => Err(Error::Open { path: path.to_owned(), owner, mode }),
-        None => Ok(()),
-    }
 }
 
 /// Reads the paragraphs of one file into `entries`: later ones replace earlier ones, and what is not there any more is removed.

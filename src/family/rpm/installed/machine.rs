@@ -205,7 +205,7 @@ impl Installed for Machine {
     }
 
     fn reopen(&self) -> Result<Option<Box<dyn Installed>>, installed::Error> {
-        Ok(Self::open(&self.at, &self.arch).map_err(installed::Error::new)?.map(|machine| Box::new(machine) as _))
+        installed::boxed(Self::open(&self.at, &self.arch))
     }
 
     fn remedy(&self) -> Remedy {
