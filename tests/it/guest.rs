@@ -76,7 +76,7 @@ impl Guest {
         let initrd = self.initrd(script);
         let kernel = kernel();
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-machine", "pc", "-cpu", "max", "-accel", "tcg", "-m", "768", "-smp", "1", "-nodefaults"]);
+        command.args(["-machine", "pc", "-cpu", "max,cx16=off", "-accel", "tcg", "-m", "768", "-smp", "1", "-nodefaults"]);
         command.args(["-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"]);
         command.arg("-kernel").arg(kernel).arg("-initrd").arg(&initrd);
         command.args(["-append", "console=ttyS0 panic=-1 oops=panic quiet rdinit=/init random.trust_cpu=on mitigations=off"]);
