@@ -37,6 +37,8 @@ pub enum Disk {
     Verity,
     /// The same with a bit changed that ext4 never looks at.
     VerityFlipped,
+    /// No root: ext4 with an overlay for an Alpine whose system is its initrd.
+    Apkovl,
 }
 
 /// What came of making a disk.
@@ -65,6 +67,7 @@ impl Disk {
             Disk::Md => "md-raid1",
             Disk::Verity => "verity",
             Disk::VerityFlipped => "verity-flipped",
+            Disk::Apkovl => "apkovl",
         }
     }
 
@@ -79,7 +82,7 @@ impl Disk {
 
     /// Tells whether it is made of an ext4 file system with a root.
     pub fn holds_ext4(self) -> bool {
-        self.other_files().is_none()
+        self.other_files().is_none() && self != Disk::Apkovl
     }
 }
 
