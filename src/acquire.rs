@@ -47,7 +47,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::SystemTime;
 
 pub use known::repositories as known_repositories;
-pub use machine::Machine;
+pub use machine::{Machine, database};
 pub use prove::SealError;
 pub use sources::{HostSources, host_sources};
 
@@ -58,8 +58,8 @@ use crate::base::fs::{self, FileError};
 use crate::base::limit;
 use crate::base::trust::{KeyRef, RsaSignature, Seen, SignedBy, Signer, hide_password};
 use crate::family::alpm::trust;
-use crate::family::deb::installed::Unfit;
 use crate::family::door::{Door, DoorError};
+use crate::family::installed::{Remedy, Unfit};
 use crate::family::repo::{self, Options, Repository, Spec};
 use crate::family::{InstalledFiles, ReadError};
 use crate::host::{apk, apt, dnf, pacman};
@@ -149,6 +149,8 @@ pub enum Error {
         /// What shows it.
         #[source]
         because: Box<Unfit>,
+        /// What the package manager has against it.
+        remedy: Remedy,
     },
     /// Somebody changed what a package installed.
     #[error("`{path}` of the installed `{package}` was changed, and there is no other source of it")]
@@ -160,6 +162,8 @@ pub enum Error {
         /// How.
         #[source]
         because: Box<Unfit>,
+        /// What the package manager has against it.
+        remedy: Remedy,
     },
     /// An installed package cannot be read.
     #[error("the installed `{package}` cannot be used, and there is no other source of it")]
@@ -221,13 +225,13 @@ impl Diagnostic for Error {
             Error::Weak { .. } => vec!["take it from another repository; `--no-verify` takes it as it is".to_owned()],
             Error::Seal { source, .. } => source.hints(),
             Error::Sources(_) => vec!["name a mirror with `--mirror URL`".to_owned()],
-            Error::Transaction { .. } => vec![
-                "build again when it is over; `dpkg --configure -a` finishes one that was interrupted".to_owned(),
+            Error::Transaction { remedy, .. } => vec![
+                format!("build again when it is over; `{}` finishes one that was interrupted", remedy.finish),
                 "take all packages from an archive with `--mirror URL`".to_owned(),
             ],
-            Error::Altered { package, .. } => vec![
-                format!("put it back with `apt-get install --reinstall {package}`"),
-                format!("`dpkg --verify {package}` shows all that was changed"),
+            Error::Altered { package, remedy, .. } => vec![
+                format!("put it back with `{}`", remedy.restore.replace("{}", package)),
+                format!("`{}` shows all that was changed", remedy.verify.replace("{}", package)),
             ],
             Error::Unfit { because, .. } => match &**because {
                 Unfit::Database(err) => err.hints(),
@@ -448,7 +452,7 @@ impl Door for World<'_> {
             }
         }
         match shipped::rsa(&self.distro, name).filter(|_| signed_by.shipped) {
-            Some(pem) => judge(pem, format!("{name} (shipped with mkinitrd-pkg)")),
+            Some(pem) => judge(pem, shipped::place(name)),
             None => Err(unknown()),
         }
     }

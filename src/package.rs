@@ -306,7 +306,7 @@ pub enum Resolver {
 }
 
 /// All packages of some repositories for one architecture, as the solver sees them. Entries are parsed when first asked for.
-pub trait Catalog: Sync {
+pub trait Catalog: Send + Sync {
     /// Returns how many packages there are; ids are below this.
     fn len(&self) -> usize;
 

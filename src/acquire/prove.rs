@@ -91,7 +91,7 @@ fn check(proof: &str, file: &mut dyn Read) -> Result<(), ReadError> {
 }
 
 /// Refuses a package that only MD5 tells from others, unless its own signature does.
-fn check_strength(package: &Package, proof: &str, world: &World<'_>) -> Result<(), Error> {
+pub(super) fn check_strength(package: &Package, proof: &str, world: &World<'_>) -> Result<(), Error> {
     let is_weak = proof.parse::<Checksum>().is_ok_and(|checksum| checksum.kind == Kind::Md5);
     let is_sealed = package.seal.as_ref().is_some_and(|seal| seal.by.required);
     match is_weak && !is_sealed && world.verify {
@@ -145,7 +145,7 @@ fn find(package: &Package, proof: &str, world: &World<'_>) -> Result<Blob, Error
 }
 
 /// Looks for the file in our cache and in those of the machine's package manager.
-fn cached(package: &Package, proof: &str, world: &World<'_>) -> Option<Blob> {
+pub(super) fn cached(package: &Package, proof: &str, world: &World<'_>) -> Option<Blob> {
     let prove = |file: &mut dyn Read| check(proof, file);
     if let Some(stored) = world.store.get_proved(proof, package.size_bytes, &prove) {
         return Some(Blob::file(stored, Origin::Cache));

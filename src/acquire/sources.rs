@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::{Error, World};
 use crate::base::trust::{KeyRef, SignedBy};
 use crate::config::{Source, builtin};
 use crate::family::alpm::config;
@@ -14,6 +14,7 @@ use crate::family::rpm::installed::Database;
 use crate::family::rpm::variables::Variables;
 use crate::host::facts::OsRelease;
 use crate::host::{apk, apt, dnf, pacman};
+use crate::package::{Location, Package};
 
 /// The repositories of a machine.
 #[derive(Debug, Default)]
@@ -75,6 +76,31 @@ pub(super) fn pacman_dirs(root: &Path) -> PacmanDirs {
         packages.push(below("/var/cache/pacman/pkg"));
     }
     PacmanDirs { databases, packages }
+}
+
+/// Returns where a machine's pacman keeps its own database, if its configuration says so.
+pub(super) fn pacman_db_path(root: &Path) -> Option<String> {
+    let text = pacman::config(root).ok().flatten()?;
+    config::parse(pacman::CONFIG, &text, &|pattern| pacman::included(root, pattern)).db_path
+}
+
+/// Tells whether the machine's package manager may have the file of a package that is installed.
+pub(super) fn is_archived(package: &Package, family: &str, world: &World<'_>) -> bool {
+    let Package { name, version, arch, .. } = package;
+    let root = &world.root;
+    match (family, package.proof.as_deref()) {
+        ("apk", Some(proof)) => apk::archived(root, package, proof).iter().any(|path| path.is_file()),
+        ("alpm", _) => {
+            let names = ["zst", "xz", "gz"].map(|end| format!("{name}-{version}-{arch}.pkg.tar.{end}"));
+            let dirs = pacman_dirs(root).packages;
+            dirs.iter().any(|dir| names.iter().any(|name| dir.join(name).is_file()))
+        }
+        ("rpm", _) => {
+            let plain = version.split_once(':').map_or(version.as_str(), |(_, plain)| plain);
+            !dnf::archived(root, &Location::File(format!("{name}-{plain}.{arch}.rpm").into()), arch).is_empty()
+        }
+        _ => apt::archived(root, package).is_file(),
+    }
 }
 
 /// What dnf reads, or zypper where that is the distribution's own.

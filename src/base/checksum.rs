@@ -85,6 +85,11 @@ impl Checksum {
         Ok(Self { kind, raw })
     }
 
+    /// Takes the bytes of a digest; `None` if they are too many or too few.
+    pub fn of_bytes(kind: Kind, raw: &[u8]) -> Option<Self> {
+        (raw.len() == kind.size_bytes()).then(|| Self { kind, raw: raw.to_vec() })
+    }
+
     /// Returns it if it is one of SHA-256.
     pub fn as_sha256(&self) -> Option<Sha256> {
         (self.kind == Kind::Sha256).then(|| self.raw.as_slice().try_into().ok().map(Sha256::from_bytes))?

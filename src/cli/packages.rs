@@ -16,9 +16,7 @@ use crate::base::error::ErrorKind;
 use crate::base::fs;
 use crate::base::limit;
 use crate::base::size::Size;
-use crate::family::Family;
-use crate::family::deb::Deb;
-use crate::family::deb::installed::{Database, HostCatalog};
+use crate::family;
 use crate::family::repo::{self, Index};
 use crate::manifest;
 use crate::package::{Catalog, Package};
@@ -47,31 +45,25 @@ pub fn machine(
     reporter: &dyn Reporter,
 ) -> Result<Option<Machine>, Failure> {
     let is_named = target.distro.is_some() || target.release.is_some() || target.arch.is_some();
-    if is_named || !settled.is_own || settled.profile.family != Deb.name() || !sources.repo.is_empty() || sources.mirror.is_some()
-    {
+    if is_named || !settled.is_own || !sources.repo.is_empty() || sources.mirror.is_some() {
         return Ok(None);
     }
+    let Some(family) = family::by_name(&settled.profile.family) else { return Ok(None) };
     let arch = &settled.profile.arch;
-    let Some(database) = Database::open(&settled.host_root, arch)?.filter(|database| !database.is_empty()) else {
-        return Ok(None);
-    };
+    let Some(database) = acquire::database(family.name(), &settled.host_root, arch)? else { return Ok(None) };
     if let Some(why) = database.transaction() {
         let message = format!("{why}: what is not whole on this machine is taken from elsewhere");
         reporter.event(&Event::Detail { stage: Stage::Plan, message: &message });
     }
     // A machine without any repository can still be built from.
     let specs = session::specs(settled, sources, global, reporter).unwrap_or_default();
-    Ok(Some(Machine::new(database, specs, arch)))
+    Ok(Some(Machine::new(database, specs, family.name(), arch)))
 }
 
 /// Returns the versions of the packages that are installed on this machine.
 pub fn installed_versions(settled: &Settled) -> Result<BTreeMap<String, String>, Failure> {
-    if settled.profile.family != Deb.name() {
-        return Ok(BTreeMap::new());
-    }
-    let database = Database::open(&settled.host_root, &settled.profile.arch)?;
-    let packages = database.iter().flat_map(Database::iter);
-    Ok(packages.map(|(name, entry)| (name.to_owned(), entry.version.clone())).collect())
+    let database = acquire::database(&settled.profile.family, &settled.host_root, &settled.profile.arch)?;
+    Ok(database.map(|database| database.versions()).unwrap_or_default())
 }
 
 /// Solves, or takes the packages of a lockfile.
@@ -93,8 +85,8 @@ pub fn choose(
     };
     let once = Once { inner: reporter, has_begun: AtomicBool::new(false) };
     let attempt = |indexes: Vec<Index>| {
-        let catalog = HostCatalog::new(&machine.database, indexes, sources.locked.is_some())?;
-        solve(wanted, sources, &catalog, &once)
+        let catalog = machine.database.catalog(indexes, sources.locked.is_some())?;
+        solve(wanted, sources, &*catalog, &once)
     };
     let tell = |error: &Failure, next: &str| {
         let message = format!("{next}, because {error}");
@@ -106,6 +98,10 @@ pub fn choose(
         Err(error) => error,
     };
     tell(&error, "the packages that are installed are not enough");
+    if let Some(why) = machine.database.transaction() {
+        let message = format!("transaction in progress: {why}");
+        reporter.event(&Event::Warning { stage: Stage::Plan, message: &message });
+    }
     let known = session::by_priority(machine.known_repositories(world));
     if !known.is_empty() {
         let described = known.iter().map(session::describe).collect();

@@ -8,6 +8,7 @@ pub mod alpm;
 pub mod apk;
 pub mod deb;
 pub mod door;
+pub mod installed;
 mod payload;
 pub mod repo;
 pub mod rpm;
@@ -37,6 +38,14 @@ pub enum LocalChange {
     /// A configuration file has other content.
     #[error("it was changed on this machine, and is taken as it is")]
     Edited,
+    /// A file of users or groups has other content.
+    #[error(
+        "it was changed on this machine: of it those are taken that every machine of the distribution has, without passwords"
+    )]
+    Accounts,
+    /// A configuration file holds what is of this machine alone.
+    #[error("it was changed on this machine and says what is of it alone, and is left out")]
+    Own,
     /// A configuration file is gone.
     #[error("it was removed on this machine, and is left out")]
     Removed,

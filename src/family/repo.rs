@@ -13,6 +13,7 @@ use crate::base::trust::{Seals, SignedBy, Signer};
 use crate::config::Source;
 use crate::family::address::{BadSource, Base};
 use crate::family::door::Door;
+use crate::family::installed::{self, Installed};
 use crate::family::{alpm, apk, deb, rpm};
 use crate::package::{Catalog, Location};
 
@@ -148,6 +149,9 @@ pub enum Error {
     /// A database of Arch's kind.
     #[error(transparent)]
     AlpmIndex(#[from] alpm::index::IndexError),
+    /// What is installed on this machine.
+    #[error(transparent)]
+    Installed(#[from] installed::Error),
 }
 
 impl Error {
@@ -161,6 +165,7 @@ impl Error {
             Error::ApkIndex(err) => err,
             Error::Alpm(err) => err,
             Error::AlpmIndex(err) => err,
+            Error::Installed(err) => err,
         }
     }
 }
@@ -281,6 +286,22 @@ pub fn mirror(base: &Base, suites: &[String], target: &Target<'_>, source: &Sour
         "apk" => apk::sources::mirror(base, suites, components, arch, source).into_iter().map(Spec::Apk).collect(),
         "alpm" => alpm::sources::mirror(base, components, arch, source).into_iter().map(Spec::Alpm).collect(),
         _ => deb::sources::mirror(base, suites, components, arch, source).into_iter().map(Spec::Deb).collect(),
+    }
+}
+
+/// Opens the database of what is installed on the machine whose root is `root`, as far as it is about `arch`; `None` if it has none of this
+/// family. `db_path` is where pacman's lies if that is said.
+pub fn installed(
+    family: &str,
+    root: &Path,
+    arch: &str,
+    db_path: Option<&str>,
+) -> Result<Option<Box<dyn Installed>>, installed::Error> {
+    match family {
+        "rpm" => installed::boxed(rpm::installed::Machine::open(root, arch)),
+        "apk" => installed::boxed(apk::installed::Machine::open(root, arch)),
+        "alpm" => installed::boxed(alpm::installed::Machine::open(root, arch, db_path)),
+        _ => installed::boxed(deb::installed::Database::open(root, arch)),
     }
 }
 

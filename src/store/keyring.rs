@@ -189,9 +189,7 @@ impl Keyring {
     pub fn shipped(distro: &str) -> Self {
         let mut keyring = Self::new();
         for (name, bytes) in shipped::of(distro).flat_map(|keys| keys.files).filter(|(name, _)| !shipped::is_rsa(name)) {
-            keyring
-                .add(bytes, &format!("{name} (shipped with mkinitrd-pkg)"))
-                .expect("invariant: a test reads every key that is shipped");
+            keyring.add(bytes, &shipped::place(name)).expect("invariant: a test reads every key that is shipped");
         }
         keyring
     }

@@ -22,6 +22,11 @@ pub fn is_rsa(name: &str) -> bool {
     name.ends_with(".rsa.pub")
 }
 
+/// Returns what is told as the file that a key came from.
+pub fn place(name: &str) -> String {
+    format!("{name} (shipped with mkinitrd-pkg)")
+}
+
 /// Returns an RSA key of a distribution by its name, which is what a signature of apk's calls it.
 pub fn rsa(distro: &str, name: &str) -> Option<&'static [u8]> {
     of(distro).flat_map(|keys| keys.files).find(|(file, _)| is_rsa(file) && *file == name).map(|(_, pem)| *pem)

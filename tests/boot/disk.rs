@@ -68,6 +68,8 @@ pub enum Disk {
     VerityFlipped,
     /// ext4 on a partition, and room behind it.
     Room,
+    /// No root: ext4 with an overlay for an Alpine whose system is its initrd.
+    Apkovl,
 }
 
 /// What came of making a disk.
@@ -115,6 +117,7 @@ impl Disk {
             Disk::Verity => "verity",
             Disk::VerityFlipped => "verity-flipped",
             Disk::Room => "gpt-with-room",
+            Disk::Apkovl => "apkovl",
         }
     }
 
@@ -137,7 +140,7 @@ impl Disk {
 
     /// Tells whether it is made of an ext4 file system with a root.
     pub fn holds_ext4(self) -> bool {
-        self.other_files().is_none()
+        self.other_files().is_none() && self != Disk::Apkovl
     }
 }
 

@@ -7,6 +7,7 @@
 //! `MKINITRD_TEST_CACHE` keeps roots and kernels, `MKINITRD_TEST_MIRROR` replaces the mirror of the host's apt.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a runner talks to whoever runs it")]
 
+mod apkovl;
 mod command;
 mod debian;
 mod disk;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::apkovl;
 use crate::command::at;
 use crate::debian::Debian;
 use crate::disk::{self, Disk, Product};
@@ -143,6 +144,10 @@ impl Workshop {
             return Ok((disk::make(scenario.disk, &root, &out)?, nonce));
         }
         let nonce = nonce()?;
+        if scenario.disk == Disk::Apkovl {
+            apkovl::disk(&nonce, &out)?;
+            return Ok((Product { disks: vec![out], ..Product::default() }, nonce));
+        }
         let (tar, overlay) = self.contents(scenario, &out, &nonce)?;
         let product = disk::make_of_files(scenario.disk, &tar, &overlay, &out)?;
         fs::remove_dir_all(&overlay).map_err(at(&overlay))?;

@@ -97,7 +97,9 @@ fn boot_all(
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
-                while let Some((place, scenario)) = lock(&queue).next() {
+                loop {
+                    // A `while let` would hold the queue while it boots, and the others would wait.
+                    let Some((place, scenario)) = lock(&queue).next() else { break };
                     let parts = lock(&workshop).parts(scenario);
                     let outcome = boot(*scenario, parts, logs, limit);
                     println!("{}", report::line(&outcome));

@@ -210,6 +210,9 @@ const ALPINE: Scenario = Scenario { packages: Some(Family::Alpine), ..BASE };
 /// mkinitfs stays away, and with it its init.
 const OWN_INIT: &[&str] = &["--generic", "--config", "tests/boot/without-mkinitfs.toml"];
 
+/// The small init, and whole packages.
+const DISKLESS: &[&str] = &["--generic", "--config", "tests/boot/diskless.toml", "--with", "diskless"];
+
 /// UEFI starts a unified kernel image; its command line is in it.
 pub const UKI: Scenario = Scenario {
     tier: Tier::Slow,
@@ -372,6 +375,27 @@ const SCENARIOS: &[Scenario] = &[
         append: IN_LVM,
         expect: Expect::Boots { source: "/dev/vg0/root", fstype: "ext4" },
         twin: Some("alpine-no-root"),
+        ..ALPINE
+    },
+    Scenario {
+        name: "alpine-diskless",
+        shows: "no root: the image is the system, with the overlay of a disk",
+        tier: Tier::Slow,
+        build: DISKLESS,
+        disk: Disk::Apkovl,
+        append: "rootdelay=60",
+        expect: Expect::Boots { source: "root", fstype: "tmpfs" },
+        way: &["overlay of box", "programs in /usr/bin/busybox"],
+        twin: Some("alpine-no-overlay"),
+        ..ALPINE
+    },
+    Scenario {
+        name: "alpine-no-overlay",
+        shows: "no root, and a disk without an overlay",
+        tier: Tier::Slow,
+        build: DISKLESS,
+        append: "rootdelay=3",
+        expect: Expect::Refuses { says: &["has no root=, and in 3 s no file system had an overlay (*.apkovl.tar.gz)"] },
         ..ALPINE
     },
     Scenario {

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "what was compared is told")]
 
 mod installed;
+mod machines;
 mod parity;
 #[path = "../repositories/mod.rs"]
 #[allow(dead_code, reason = "other test programs use the rest")]

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use mkinitrd_pkg::family::deb::installed::{Database, Error, HostCatalog, State, Unfit};
+use mkinitrd_pkg::family::installed::Open;
 use mkinitrd_pkg::family::repo::Index;
 use mkinitrd_pkg::family::{LocalChange, MemberKind};
 use mkinitrd_pkg::package::{Catalog, Location, Package};
@@ -222,7 +223,10 @@ fn offline_the_image_is_the_one_from_the_archive() {
     // What the first run learnt from an index, the second one remembers: the bytes are the same.
     let again = from_archive.dir.path().join("again.img");
     ran(from_archive.program("build").args(["--offline", "-o"]).arg(&again)).good();
-    assert!(fs::read(&other).expect("an image") == fs::read(&again).expect("an image"), "a cache that was filled changes the image");
+    assert!(
+        fs::read(&other).expect("an image") == fs::read(&again).expect("an image"),
+        "a cache that was filled changes the image"
+    );
 
     let sources = |image: &Path| {
         let manifest = manifest(image);
@@ -564,7 +568,7 @@ fn c17_a_database_that_others_can_write_is_refused() {
     let machine = Machine::new();
     machine.write("var/lib/dpkg/status", &machine.read("var/lib/dpkg/status"));
     std::os::unix::fs::chown(machine.path("var/lib/dpkg/status"), Some(65_534), None).expect("an owner");
-    assert!(matches!(Database::open(&machine.root(), "amd64"), Err(Error::Open { owner: 65_534, .. })));
+    assert!(matches!(Database::open(&machine.root(), "amd64"), Err(Error::Open(Open { owner: 65_534, .. }))));
     machine.refused(6, &["can be written by others than root"]);
 }
 

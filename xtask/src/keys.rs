@@ -7,8 +7,7 @@ use std::path::Path;
 use crate::shell::{at, output, repository, tool};
 
 /// A key that expires within so many days is told.
-const SOON_DAYS: u64 = 183;
-const DAY_S: u64 = 24 * 60 * 60;
+const SOON_DAYS: u32 = 183;
 
 /// Fingerprint and day of expiry (`-` if there is none) of a key, and where it is.
 type Row = (String, String, String);
@@ -28,7 +27,7 @@ pub fn run() -> Result<(), String> {
     if !differing.is_empty() {
         return Err(format!("the table of keys and the files differ in {}", differing.join(", ")));
     }
-    let soon = day(std::time::SystemTime::now() + std::time::Duration::from_secs(SOON_DAYS * DAY_S))?;
+    let soon = day(&format!("now + {SOON_DAYS} days"))?;
     for (file, fingerprint, _) in found.iter().filter(|(_, _, expires)| expires != "-" && *expires < soon) {
         println!("{file}: {fingerprint} expires before {soon}, or has");
     }
@@ -43,27 +42,27 @@ fn row(line: &str) -> Option<Row> {
     is_row.then(|| (file.to_owned(), fingerprint.to_owned(), rest.trim_end_matches(" |").to_owned()))
 }
 
-fn day(time: std::time::SystemTime) -> Result<String, String> {
-    let since = time.duration_since(std::time::UNIX_EPOCH).map_err(|error| error.to_string())?;
-    output(tool("date").args(["-u", "+%F", "-d"]).arg(format!("@{}", since.as_secs()))).map(|text| text.trim().to_owned())
+/// Returns a moment's day, of a form that date(1) reads.
+fn day(moment: &str) -> Result<String, String> {
+    output(tool("date").args(["-u", "+%F", "-d", moment])).map(|text| text.trim().to_owned())
 }
 
 /// The certificates of a file as gpg shows them.
 fn certificates(path: &Path) -> Result<Vec<(String, String)>, String> {
-    let home = tempfile_dir(path)?;
-    let shown = output(tool("gpg").arg("--homedir").arg(&home).args(["--show-keys", "--with-colons"]).arg(path));
-    fs::remove_dir_all(&home).map_err(at(&home))?;
+    // An empty home for gpg, which would read and write the user's.
+    let home = output(tool("mktemp").args(["-d", "-t", "keys-XXXXXX"]))?;
+    let home = Path::new(home.trim());
+    let shown = output(tool("gpg").arg("--homedir").arg(home).args(["--show-keys", "--with-colons"]).arg(path));
+    fs::remove_dir_all(home).map_err(at(home))?;
     let mut keys = Vec::new();
     let mut expires = None;
     for fields in shown?.lines().map(|line| line.split(':').collect::<Vec<_>>()) {
         match (fields[0], fields.get(6), fields.get(9)) {
             ("pub", Some(&""), _) => expires = Some("-".to_owned()),
-            ("pub", Some(seconds), _) => {
-                expires = Some(output(tool("date").args(["-u", "+%F", "-d"]).arg(format!("@{seconds}")))?)
-            }
+            ("pub", Some(seconds), _) => expires = Some(day(&format!("@{seconds}"))?),
             ("fpr", _, Some(fingerprint)) => {
                 if let Some(expires) = expires.take() {
-                    keys.push(((*fingerprint).to_owned(), expires.trim().to_owned()));
+                    keys.push(((*fingerprint).to_owned(), expires));
                 }
             }
             _ => {}
@@ -78,10 +77,4 @@ fn rsa(path: &Path) -> Result<Vec<(String, String)>, String> {
     let digest = output(tool("sh").args(["-ec", script, "sh"]).arg(path))?;
     let digest = digest.split(' ').next().unwrap_or_default().to_uppercase();
     Ok(vec![(digest, "-".to_owned())])
-}
-
-/// An empty home for gpg, which would read and write the user's.
-fn tempfile_dir(path: &Path) -> Result<std::path::PathBuf, String> {
-    let made = output(tool("mktemp").args(["-d", "-t", "keys-XXXXXX"]));
-    made.map(|text| text.trim().into()).map_err(|error| format!("{error} (for `{}`)", path.display()))
 }

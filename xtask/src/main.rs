@@ -12,6 +12,7 @@ mod peers;
 mod setup;
 mod shell;
 mod test;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -1,10 +1,10 @@
 //! Runs the tests, and says loudly what was not run.
 
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::shell::{call, cargo, output};
-use crate::{boot, keys, setup};
+use crate::{boot, keys, setup, watch};
 
 /// How much is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Tier {
 
 /// One step and what came of it.
 struct Step {
-    name: &'static str,
+    name: String,
     seconds: u64,
     result: Result<(), String>,
 }
@@ -31,7 +31,7 @@ pub fn run(tier: Tier, args: &[String]) -> Result<(), String> {
     };
     let mut steps = Vec::new();
     let mut not_run = Vec::new();
-    let mut step = |name: &'static str, work: &mut dyn FnMut() -> Result<(), String>| {
+    let mut step = |name: &str, work: &mut dyn FnMut() -> Result<(), String>| {
         println!("\n=== {name}");
         let started = Instant::now();
         let result = work();
@@ -39,7 +39,7 @@ pub fn run(tier: Tier, args: &[String]) -> Result<(), String> {
             eprintln!("error: {error}");
         }
         let passed = result.is_ok();
-        steps.push(Step { name, seconds: started.elapsed().as_secs(), result });
+        steps.push(Step { name: name.to_owned(), seconds: started.elapsed().as_secs(), result });
         passed
     };
     // Nothing else can be judged without the tools.
@@ -54,15 +54,14 @@ pub fn run(tier: Tier, args: &[String]) -> Result<(), String> {
                 }
             }
             step("signing keys", &mut keys::run);
-            step("tests and smoke boots", &mut || call(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(AT_ONCE)));
+            tests(&mut step, |_| true, &[], Duration::from_secs(40 * 60));
+            step("examples in the documentation", &mut || call(cargo().args(["test", "--workspace", "--doc", "--quiet"])));
             not_run
                 .push(format!("the slow tier (`cargo xtask test-slow`): longer seeded runs, and these boots: {}", slow_boots()));
         }
         Tier::Second if ready => {
-            step("long seeded runs", &mut || {
-                let args = ["test", "--workspace", "--no-fail-fast", "--lib", "--test", "it", "--test", "mutation"];
-                call(cargo().args(args).args(AT_ONCE).env("MKINITRD_TEST_TIER", "slow"))
-            });
+            let seeded = |name: &str| ["mkinitrd_pkg", "it", "mutation"].contains(&name);
+            tests(&mut step, seeded, &[("MKINITRD_TEST_TIER", "slow")], Duration::from_secs(4 * 60 * 60));
             step("slow boots", &mut || boot::run_words(if write_docs { &["slow", "--write-docs"] } else { &["slow"] }));
         }
         _ => not_run.push("everything: the tools are missing".to_owned()),
@@ -70,8 +69,23 @@ pub fn run(tier: Tier, args: &[String]) -> Result<(), String> {
     summary(&steps, &not_run)
 }
 
-/// What a test says is shown when it says it: figures and what was not run come with tests that pass, and a failure beside its test.
-const AT_ONCE: [&str; 2] = ["--", "--nocapture"];
+/// Runs the chosen test programs, each as a step of its own and none longer than `limit`: they need a quarter of it on two processors.
+fn tests(
+    step: &mut impl FnMut(&str, &mut dyn FnMut() -> Result<(), String>) -> bool,
+    is_chosen: impl Fn(&str) -> bool,
+    environment: &[(&str, &str)],
+    limit: Duration,
+) {
+    let mut programs = Vec::new();
+    let mut build = || {
+        programs = watch::build()?;
+        Ok(())
+    };
+    step("compile the tests", &mut build);
+    for program in programs.iter().filter(|program| is_chosen(&program.name)) {
+        step(&program.name, &mut || watch::run(program, environment, limit));
+    }
+}
 
 const LINTS: &[(&str, &str, &[&str])] = &[
     ("format", "fmt", &["fmt", "--all", "--check"]),
@@ -101,7 +115,7 @@ fn summary(steps: &[Step], not_run: &[String]) -> Result<(), String> {
     for what in not_run {
         println!("NOT RUN {what}");
     }
-    let failed: Vec<&str> = steps.iter().filter(|step| step.result.is_err()).map(|step| step.name).collect();
+    let failed: Vec<&str> = steps.iter().filter(|step| step.result.is_err()).map(|step| step.name.as_str()).collect();
     println!("\n{} passed, {} failed", steps.len() - failed.len(), failed.len());
     if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
 }

@@ -157,6 +157,11 @@ struct Entry {
 impl AlpmCatalog {
     /// Reads databases, the one of highest priority first.
     pub fn new(arch: &str, indexes: Vec<Index>) -> Result<Self, IndexError> {
+        Self::without(arch, indexes, &|_, _| false)
+    }
+
+    /// Like [`AlpmCatalog::new`], but leaves out the packages that `hide` tells by index and name.
+    pub fn without(arch: &str, indexes: Vec<Index>, hide: &dyn Fn(&Index, &str) -> bool) -> Result<Self, IndexError> {
         let mut catalog = Self {
             arch: arch.to_owned(),
             repos: Vec::new(),
@@ -166,8 +171,13 @@ impl AlpmCatalog {
             relations: Vec::new(),
         };
         for (number, index) in indexes.into_iter().enumerate() {
-            let mut entries = Build { repo: &index.label, text: &mut catalog.text, number: number as u16 }.scan(&index.bytes)?;
+            let build = Build { repo: &index.label, text: &mut catalog.text, number: number as u16 };
+            let mut entries = match index.base {
+                Location::Installed => build.scan_texts(&index.bytes)?,
+                _ => build.scan(&index.bytes)?,
+            };
             let text = &catalog.text;
+            entries.retain(|entry| !std::str::from_utf8(&text[entry.name.range()]).is_ok_and(|name| hide(&index, name)));
             entries.sort_by(|a, b| text[a.name.range()].cmp(&text[b.name.range()]));
             // A database with two entries of one name is of no tool's making; libalpm knows the first of them.
             entries.dedup_by(|later, first| text[later.name.range()] == text[first.name.range()]);
@@ -352,6 +362,16 @@ struct Draft {
 }
 
 impl Build<'_> {
+    /// Reads entries that stand one behind the other with a zero byte after each: those of the local database.
+    fn scan_texts(mut self, bytes: &[u8]) -> Result<Vec<Entry>, IndexError> {
+        let mut entries = Vec::new();
+        for desc in bytes.split(|byte| *byte == 0).filter(|desc| !desc.is_empty()) {
+            let desc = Some(keep(self.repo, self.text, Desc(desc))?);
+            entries.push(self.finish(b"of the local database", &Draft { desc, depends: None })?);
+        }
+        Ok(entries)
+    }
+
     fn scan(mut self, bytes: &[u8]) -> Result<Vec<Entry>, IndexError> {
         let unreadable = |source| IndexError::Unreadable { repo: self.repo.to_owned(), source };
         let format = Format::sniff(bytes);
@@ -488,8 +508,9 @@ fn read_package(desc: Desc<'_>, base: &Location) -> Result<Package, Flaw> {
         }
         (None, None) => return Err(Flaw::Missing("SHA256SUM")),
     };
-    let size_bytes = bytes("CSIZE", required("CSIZE")?)?;
-    if !(1..=limit::PACKAGE_BYTES_MAX).contains(&size_bytes) {
+    let is_installed = *base == Location::Installed;
+    let size_bytes = bytes("CSIZE", if is_installed { optional("ISIZE")?.unwrap_or("1") } else { required("CSIZE")? })?;
+    if !is_installed && !(1..=limit::PACKAGE_BYTES_MAX).contains(&size_bytes) {
         return Err(malformed("CSIZE", size_bytes.to_string().as_bytes(), "a number of bytes from 1 to 4294967296"));
     }
     Ok(Package {
@@ -497,7 +518,7 @@ fn read_package(desc: Desc<'_>, base: &Location) -> Result<Package, Flaw> {
         version: version.to_owned(),
         arch: required("ARCH")?.to_owned(),
         repo: String::new(),
-        location: location(base, required("FILENAME")?)?,
+        location: if is_installed { Location::Installed } else { location(base, required("FILENAME")?)? },
         sha256: checksum.as_sha256().unwrap_or_else(|| Sha256::of(checksum.to_string().as_bytes())),
         size_bytes,
         proof: checksum.as_sha256().is_none().then(|| checksum.to_string()),

@@ -35,14 +35,21 @@ impl Kind {
 /// What the list says of a path; what it does not say is not compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listed {
-    kind: Option<Kind>,
-    mode: Option<u32>,
-    uid: Option<u32>,
-    gid: Option<u32>,
-    mtime_s: Option<i64>,
+    /// What it is.
+    pub kind: Option<Kind>,
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Time, seconds since 1970.
+    pub mtime_s: Option<i64>,
     size_bytes: Option<u64>,
-    sha256: Option<Sha256>,
-    link: Option<Vec<u8>>,
+    /// The digest of a file's content.
+    pub sha256: Option<Sha256>,
+    /// Where a symbolic link leads.
+    pub link: Option<Vec<u8>>,
 }
 
 /// What the package has at a path.

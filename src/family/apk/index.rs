@@ -128,6 +128,11 @@ struct Entry {
 impl ApkCatalog {
     /// Reads indexes, the one of highest priority first.
     pub fn new(arch: &str, indexes: Vec<Index>) -> Result<Self, IndexError> {
+        Self::without(arch, indexes, &|_, _| false)
+    }
+
+    /// Like [`ApkCatalog::new`], but leaves out the packages that `hide` tells by index and name.
+    pub fn without(arch: &str, indexes: Vec<Index>, hide: &dyn Fn(&Index, &str) -> bool) -> Result<Self, IndexError> {
         let mut build = Build::default();
         let mut tags: Vec<String> = Vec::new();
         for (number, index) in indexes.iter().enumerate() {
@@ -146,7 +151,7 @@ impl ApkCatalog {
             if tags.len() > TAGS_MAX {
                 return Err(IndexError::Tags);
             }
-            build.scan(number as u16, index, 1 << tag)?;
+            build.scan(number as u16, index, 1 << tag, hide)?;
         }
         let Build { entries, names, named, provided, triggered, .. } = build;
         let version = |id: u32| {
@@ -229,6 +234,8 @@ impl ApkCatalog {
         let proof = self.checksum(id).ok_or(Flaw::Missing("C"))?.to_string();
         let file = format!("{name}-{version}.apk");
         let index = &self.indexes[self.entry(id).index as usize];
+        // Of what is installed, the size of its file is of no account.
+        let size_bytes = size_bytes.filter(|size| *size > 0).or((index.base == Location::Installed).then_some(1));
         Ok(Package {
             name: name.to_owned(),
             version: version.to_owned(),
@@ -238,7 +245,7 @@ impl ApkCatalog {
             sha256: Sha256::of(proof.as_bytes()),
             proof: Some(proof),
             seal: None,
-            size_bytes: size_bytes.filter(|size| *size > 0).ok_or(Flaw::Missing("S"))?,
+            size_bytes: size_bytes.ok_or(Flaw::Missing("S"))?,
             installed_bytes,
             source: format!("{} {version}", origin.unwrap_or(name)),
             rank: ORDINARY_RANK,
@@ -402,7 +409,7 @@ struct Draft {
 }
 
 impl Build {
-    fn scan(&mut self, number: u16, index: &Index, tag: u32) -> Result<(), IndexError> {
+    fn scan(&mut self, number: u16, index: &Index, tag: u32, hide: &dyn Fn(&Index, &str) -> bool) -> Result<(), IndexError> {
         let bytes = &index.bytes[..];
         let mut draft = Draft::default();
         let mut start = 0;
@@ -410,7 +417,7 @@ impl Build {
             let line = &bytes[start..end];
             match line {
                 [] => {
-                    self.finish(number, index, tag, &mut draft, start)?;
+                    self.finish(number, index, tag, &mut draft, start, hide)?;
                     draft = Draft { start: end + 1, ..Draft::default() };
                 }
                 [field, b':', ..] => self.take(&mut draft, *field, &line[2..], start + 2),
@@ -418,7 +425,7 @@ impl Build {
             }
             start = (end + 1).min(bytes.len());
         }
-        self.finish(number, index, tag, &mut draft, bytes.len())
+        self.finish(number, index, tag, &mut draft, bytes.len(), hide)
     }
 
     /// Notes a line; every name in it is numbered in the order in which apk meets it.
@@ -440,7 +447,15 @@ impl Build {
         }
     }
 
-    fn finish(&mut self, number: u16, index: &Index, tag: u32, draft: &mut Draft, end: usize) -> Result<(), IndexError> {
+    fn finish(
+        &mut self,
+        number: u16,
+        index: &Index,
+        tag: u32,
+        draft: &mut Draft,
+        end: usize,
+        hide: &dyn Fn(&Index, &str) -> bool,
+    ) -> Result<(), IndexError> {
         if draft.start >= end {
             return Ok(());
         }
@@ -452,6 +467,9 @@ impl Build {
         let (symbol, name) = draft.name.ok_or_else(|| missing("P"))?;
         let version = draft.version.ok_or_else(|| missing("V"))?;
         let checksum = draft.checksum.take().ok_or_else(|| missing("C"))?;
+        if hide(index, text(index, name)) {
+            return Ok(());
+        }
         let id = self.entries.len() as PackageId;
         match self.known.entry(checksum) {
             hash_map::Entry::Occupied(known) => {

@@ -192,6 +192,9 @@ fn source_of(file_name: &str) -> String {
 /// Joins a file name from an index to its base. The name stays below the base whatever a server or a file system makes of it.
 pub fn location(base: &Location, file_name: &str) -> Result<Location, Flaw> {
     let refuse = |wanted| Err(malformed("location", file_name, wanted));
+    if *base == Location::Installed {
+        return Ok(Location::Installed);
+    }
     if file_name.len() > limit::PATH_BYTES_MAX {
         return refuse("a path of at most 4095 bytes");
     }

@@ -12,7 +12,7 @@ use memchr::memchr_iter;
 use super::arch;
 use super::entry;
 use super::files::Files;
-use super::scan::{self, Entry, Found, ScanError};
+use super::scan::{self, Count, Entry, Found, ScanError};
 use super::symbol::{Groups, Symbols, Texts};
 use super::version::{self, Relation};
 use crate::base::error::{Diagnostic, ErrorKind};
@@ -149,6 +149,11 @@ pub struct RpmCatalog {
 impl RpmCatalog {
     /// Reads indexes. Packages for architectures that do not run on this one are left out, sources too.
     pub fn new(arch: &str, indexes: Vec<Index>) -> Result<Self, IndexError> {
+        Self::read(arch, indexes, &|_, _| false)
+    }
+
+    /// Reads indexes, without the packages that `hide` tells by where they come from and by name.
+    fn read(arch: &str, indexes: Vec<Index>, hide: &dyn Fn(&Location, &str) -> bool) -> Result<Self, IndexError> {
         let arches = arch::compatible(arch);
         let is_wanted = |name: &[u8]| name == b"noarch" || arches.iter().any(|arch| arch.as_bytes() == name);
         let mut texts = Texts::default();
@@ -163,7 +168,11 @@ impl RpmCatalog {
         }
         let mut found = Found::default();
         for (number, origin) in origins.iter().enumerate() {
-            let has = |name: &str, version: &str, arch: &str| origin.has(name, version, arch);
+            let has = |name: &str, version: &str, arch: &str| match origin.has(name, version, arch) {
+                _ if hide(&origin.base, name) => Count::Hidden,
+                true => Count::Counts,
+                false => Count::Excluded,
+            };
             let result = found.scan(&mut texts, number as u16, &is_wanted, &has);
             result.map_err(|error| from_scan(error, &origin.label, &texts.indexes[number]))?;
         }
@@ -201,6 +210,11 @@ impl RpmCatalog {
 
     /// Reads the indexes of repositories: of each its `primary.xml`, then its `filelists.xml` if that is there.
     pub fn of(arch: &str, indexes: Vec<repo::Index>) -> Result<Self, IndexError> {
+        Self::without(arch, indexes, &|_, _| false)
+    }
+
+    /// Like [`RpmCatalog::of`], but leaves out the packages that `hide` tells by where they come from and by name.
+    pub fn without(arch: &str, indexes: Vec<repo::Index>, hide: &dyn Fn(&Location, &str) -> bool) -> Result<Self, IndexError> {
         let mut read: Vec<Index> = Vec::new();
         for index in indexes {
             let head = &index.bytes[..index.bytes.len().min(HEAD_BYTES)];
@@ -216,7 +230,7 @@ impl RpmCatalog {
                 }),
             }
         }
-        Self::new(arch, read)
+        Self::read(arch, read, hide)
     }
 
     fn entry(&self, id: PackageId) -> &Entry {

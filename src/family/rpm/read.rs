@@ -23,7 +23,7 @@ const BUFFER_BYTES: usize = 128 << 10;
 /// The digest algorithm that files have since rpm 4.6 (OpenPGP's number for SHA-256).
 const SHA256: u64 = 8;
 /// The flag of a file that may be edited.
-const CONFIG: u64 = 1;
+pub(super) const CONFIG: u64 = 1;
 /// The flag of a file that the package owns and does not bring.
 const GHOST: u64 = 64;
 /// What stands at the end of a cpio archive.
@@ -70,20 +70,20 @@ const FEATURES: [&str; 20] = [
 
 /// A file as the header has it.
 #[derive(Debug, Clone)]
-struct File {
-    name: Vec<u8>,
-    mode: u32,
-    uid: u32,
-    gid: u32,
+pub(super) struct File {
+    pub(super) name: Vec<u8>,
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
     size_bytes: u64,
-    mtime_s: u32,
+    pub(super) mtime_s: u32,
     device: u64,
-    link: Vec<u8>,
+    pub(super) link: Vec<u8>,
     digest: Option<Sha256>,
-    capabilities: Option<String>,
-    is_ghost: bool,
+    pub(super) capabilities: Option<String>,
+    pub(super) is_ghost: bool,
     /// Which hard links belong together; none for a file that has one name.
-    set: Option<(u64, u64)>,
+    pub(super) set: Option<(u64, u64)>,
 }
 
 /// Reads what a package says about itself; the payload is not looked at.
@@ -185,7 +185,8 @@ fn check_digest(header: &Header, found: &Sha256) -> Result<(), ReadError> {
     }
 }
 
-fn names(header: &Header) -> Result<Vec<Vec<u8>>, ReadError> {
+/// Returns the absolute paths of the header.
+pub(super) fn names(header: &Header) -> Result<Vec<Vec<u8>>, ReadError> {
     let old = header.strings(tag::OLD_FILE_NAMES);
     if !old.is_empty() {
         return Ok(old.into_iter().map(<[u8]>::to_vec).collect());
@@ -208,7 +209,7 @@ fn names(header: &Header) -> Result<Vec<Vec<u8>>, ReadError> {
 }
 
 /// Reads the files of the header.
-fn files(header: &Header) -> Result<Vec<File>, ReadError> {
+pub(super) fn files(header: &Header) -> Result<Vec<File>, ReadError> {
     let names = names(header)?;
     if names.len() > limit::ENTRIES_MAX {
         return Err(ReadError::Limit { what: "the number of files".into(), limit: limit::ENTRIES_MAX.to_string() });
@@ -268,9 +269,10 @@ fn files(header: &Header) -> Result<Vec<File>, ReadError> {
     Ok(files)
 }
 
-const S_IFMT: u32 = 0o170_000;
-const S_IFREG: u32 = 0o100_000;
-const S_IFDIR: u32 = 0o040_000;
+pub(super) const S_IFMT: u32 = 0o170_000;
+pub(super) const S_IFREG: u32 = 0o100_000;
+pub(super) const S_IFDIR: u32 = 0o040_000;
+pub(super) const S_IFLNK: u32 = 0o120_000;
 
 /// Gives the members in the order of the archive; of a set of hard links the one that has the content first.
 fn members<R: Read>(archive: &mut Archive<R>, files: Vec<File>, visit: &mut Visit<'_>) -> Result<(), ReadError> {

@@ -75,8 +75,19 @@ impl From<Flaw> for ScanError {
     }
 }
 
+/// Whether a package counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// It does.
+    Counts,
+    /// It may not be taken, and is known of.
+    Excluded,
+    /// It is as if it were not there.
+    Hidden,
+}
+
 /// Tells whether a package counts, by name, version and architecture.
-pub type Counts<'a> = dyn Fn(&str, &str, &str) -> bool + 'a;
+pub type Counts<'a> = dyn Fn(&str, &str, &str) -> Count + 'a;
 
 /// What ends a package.
 const END: &[u8] = b"</package>";
@@ -149,9 +160,12 @@ impl<'p> Pass<'p> {
         let name = name.filter(is_there).ok_or_else(|| missing("name"))?;
         let arch = arch.filter(is_there).ok_or_else(|| missing("arch"))?;
         let version = version.ok_or_else(|| missing("version"))?;
-        let is_excluded = !has(self.texts.str(self.index, name), &version, self.texts.str(self.index, arch));
+        let count = has(self.texts.str(self.index, name), &version, self.texts.str(self.index, arch));
+        if count == Count::Hidden {
+            return Ok(());
+        }
         let version = self.texts.keep(version.as_bytes()).ok_or(ScanError::TooMany)?;
-        if is_excluded {
+        if count == Count::Excluded {
             let symbol = self.intern(name);
             self.found.excluded.push((symbol, Excluded { version, arch, index: self.index }));
             return Ok(());

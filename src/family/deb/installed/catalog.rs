@@ -2,8 +2,9 @@
 
 use std::cmp::Ordering;
 
-use super::{Database, LABEL};
+use super::Database;
 use crate::family::deb::index::{DebCatalog, IndexError};
+use crate::family::installed::LABEL;
 use crate::family::repo::Index;
 use crate::package::{Catalog, Constraint, Flaw, Location, Package, PackageId, Refusal, Relations};
 

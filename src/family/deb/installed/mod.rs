@@ -11,25 +11,22 @@
 
 mod catalog;
 mod files;
-mod root;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+pub use crate::family::installed::Unfit;
 pub use catalog::HostCatalog;
-pub use files::Unfit;
 pub use status::{Conffile, Entry, State};
 
-use self::root::Root;
 use crate::base::digest::{Hasher, Sha256};
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::fs::FileError;
-use crate::family::repo::Index;
-use crate::package::Location;
-
-/// How packages are labelled that come from no repository.
-pub const LABEL: &str = "installed";
+use crate::family::InstalledFiles;
+use crate::family::installed::{self, Installed, LABEL, Open, Remedy, Root, Wanted};
+use crate::family::repo::{self, Index};
+use crate::package::{Catalog, Location, Package};
 
 /// The database as a whole cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -45,15 +42,8 @@ pub enum Error {
         what: String,
     },
     /// Somebody else than root can write to it.
-    #[error("the package database of this machine can be written by others than root, so it proves nothing")]
-    Open {
-        /// What they can write to.
-        path: PathBuf,
-        /// Its owner.
-        owner: u32,
-        /// Its permissions.
-        mode: u32,
-    },
+    #[error(transparent)]
+    Open(#[from] Open),
     /// A file of it cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
@@ -62,7 +52,7 @@ pub enum Error {
 impl Diagnostic for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Error::Open { .. } => ErrorKind::Untrusted,
+            Error::Open(err) => err.kind(),
             Error::Damaged { .. } | Error::File(_) => ErrorKind::Host,
         }
     }
@@ -71,7 +61,7 @@ impl Diagnostic for Error {
         match self {
             Error::Damaged { path, line: 0, .. } => Some(path.display().to_string()),
             Error::Damaged { path, line, .. } => Some(format!("{}:{line}", path.display())),
-            Error::Open { path, owner, mode } => Some(format!("{} (owner {owner}, mode {mode:04o})", path.display())),
+            Error::Open(err) => err.place(),
             Error::File(_) => None,
         }
     }
@@ -82,9 +72,7 @@ impl Diagnostic for Error {
                 "restore it from `/var/lib/dpkg/status-old` or `/var/backups`, and look at the disk".to_owned(),
                 "take all packages from an archive with `--mirror URL`".to_owned(),
             ],
-            Error::Open { path, .. } => {
-                vec![format!("find out who made it so; then `chown root:root {0}` and `chmod go-w {0}`", path.display())]
-            }
+            Error::Open(err) => err.hints(),
             Error::File(_) => vec!["take all packages from an archive with `--mirror URL`".to_owned()],
         }
     }
@@ -103,6 +91,8 @@ struct Diversion {
 pub struct Database {
     root: Root,
     admin: PathBuf,
+    /// Where the machine's root lies.
+    at: PathBuf,
     arch: String,
     entries: BTreeMap<String, Entry>,
     diversions: BTreeMap<Vec<u8>, Diversion>,
@@ -128,6 +118,7 @@ impl Database {
         }
         let mut database = Self {
             root: Root::open(root)?,
+            at: root.to_owned(),
             arch: arch.to_owned(),
             entries,
             diversions: BTreeMap::new(),
@@ -244,5 +235,55 @@ impl Database {
             Some(diversion) if diversion.by != package.as_bytes() => &diversion.to,
             _ => path,
         }
+    }
+}
+
+impl From<Error> for Unfit {
+    fn from(err: Error) -> Self {
+        Unfit::Database(installed::Error::new(err))
+    }
+}
+
+impl Installed for Database {
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn versions(&self) -> BTreeMap<String, String> {
+        self.iter().map(|(name, entry)| (name.to_owned(), entry.version.clone())).collect()
+    }
+
+    fn catalog(&self, indexes: Vec<Index>, with_others: bool) -> Result<Box<dyn Catalog + '_>, repo::Error> {
+        Ok(Box::new(HostCatalog::new(self, indexes, with_others)?))
+    }
+
+    fn files(&self, package: &Package, wanted: &Wanted<'_>) -> Result<InstalledFiles, Unfit> {
+        Database::files(self, package, wanted)
+    }
+
+    fn check(&self, package: &Package) -> Result<(), Unfit> {
+        if let Some(state) = self.get(&package.name).and_then(|entry| entry.state.word()) {
+            return Err(Unfit::State(state.to_owned()));
+        }
+        match self.digest(&package.name)? == package.sha256 {
+            true => Ok(()),
+            false => Err(Unfit::Gone { wanted: package.version.clone() }),
+        }
+    }
+
+    fn transaction(&self) -> Option<String> {
+        Database::transaction(self)
+    }
+
+    fn has_changed(&self) -> bool {
+        Database::has_changed(self)
+    }
+
+    fn reopen(&self) -> Result<Option<Box<dyn Installed>>, installed::Error> {
+        installed::boxed(Self::open(&self.at, &self.arch))
+    }
+
+    fn remedy(&self) -> Remedy {
+        Remedy { finish: "dpkg --configure -a", restore: "apt-get install --reinstall {}", verify: "dpkg --verify {}" }
     }
 }

@@ -10,6 +10,7 @@ use super::Error;
 use crate::base::fs::FileError;
 use crate::base::limit;
 use crate::family::deb::control::{self, Paragraph};
+use crate::family::installed::check_owner;
 
 /// How often the journal is read anew when dpkg empties it at that moment.
 const ATTEMPTS: usize = 5;
@@ -128,18 +129,6 @@ pub fn read_file(path: &Path) -> Result<Option<Vec<u8>>, Error> {
         return Err(FileError::on("read", path)(io::Error::other(text)).into());
     }
     Ok(Some(bytes))
-}
-
-/// Root believes only what root alone can write. Whoever else builds gets no more than they could read and change in their own image
-/// anyway, but a file that everybody can write says nothing to them either.
-pub fn check_owner(path: &Path, found: &std::fs::Metadata) -> Result<(), Error> {
-    let (owner, group, mode) = (found.uid(), found.gid(), found.mode() & 0o7777);
-    let others_own = owner != 0 && rustix::process::geteuid().is_root();
-    let others_write = mode & 0o002 != 0 || (mode & 0o020 != 0 && group != 0);
-    match others_own || others_write {
-        true => Err(Error::Open { path: path.to_owned(), owner, mode }),
-        false => Ok(()),
-    }
 }
 
 /// Reads the paragraphs of one file into `entries`: later ones replace earlier ones, and what is not there any more is removed.

@@ -6,7 +6,9 @@
 //!
 //! What is trusted is that only root can write to the database: one that others can write is refused.
 
+mod machine;
 mod ndb;
+mod primary;
 mod sqlite;
 
 use std::collections::BTreeMap;
@@ -14,10 +16,13 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+pub use machine::Machine;
+
 use super::header::{Header, tag};
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::fs::{self, FileError};
 use crate::base::limit;
+use crate::family::installed::Open;
 
 /// Where the database lies: since Fedora 36, and before.
 const DIRS: [&str; 2] = ["usr/lib/sysimage/rpm", "var/lib/rpm"];
@@ -48,15 +53,8 @@ pub enum Error {
     #[error("transaction in progress: the package database of this machine changes while it is read")]
     Busy(PathBuf),
     /// Somebody else than root can write to it.
-    #[error("the package database of this machine can be written by others than root, so it proves nothing")]
-    Open {
-        /// What they can write to.
-        path: PathBuf,
-        /// Its owner.
-        owner: u32,
-        /// Its permissions.
-        mode: u32,
-    },
+    #[error(transparent)]
+    Open(#[from] Open),
     /// A file of it cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
@@ -65,7 +63,7 @@ pub enum Error {
 impl Diagnostic for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Error::Open { .. } => ErrorKind::Untrusted,
+            Error::Open(err) => err.kind(),
             _ => ErrorKind::Host,
         }
     }
@@ -73,7 +71,7 @@ impl Diagnostic for Error {
     fn place(&self) -> Option<String> {
         match self {
             Error::Old(path) | Error::Busy(path) | Error::Damaged { path, .. } => Some(path.display().to_string()),
-            Error::Open { path, owner, mode } => Some(format!("{} (owner {owner}, mode {mode:04o})", path.display())),
+            Error::Open(err) => err.place(),
             Error::File(_) => None,
         }
     }
@@ -86,9 +84,7 @@ impl Diagnostic for Error {
                 vec!["`rpmdb --rebuilddb` makes its indexes anew, `rpmdb --verifydb` checks it".to_owned(), elsewhere()]
             }
             Error::Busy(_) => vec!["build again when the transaction is over".to_owned(), elsewhere()],
-            Error::Open { path, .. } => {
-                vec![format!("find out who made it so; then `chown root:root {0}` and `chmod go-w {0}`", path.display())]
-            }
+            Error::Open(err) => err.hints(),
             Error::File(_) => vec![elsewhere()],
         }
     }
@@ -105,6 +101,8 @@ pub struct Installed {
     pub arch: String,
     /// The version of `system-release(releasever)` and the like that it offers, by name, for what says which release this is.
     releases: BTreeMap<String, String>,
+    /// All that it came with.
+    header: Header,
 }
 
 /// The packages of a machine.
@@ -171,7 +169,7 @@ impl Database {
             if blobs.len() > limit::INDEX_PACKAGES_MAX {
                 return Err(damaged("it has more packages than any distribution".to_owned()));
             }
-            let packages: Result<Vec<Option<Installed>>, String> = blobs.iter().map(|blob| package(blob)).collect();
+            let packages: Result<Vec<Option<Installed>>, String> = blobs.into_iter().map(|blob| package(&blob)).collect();
             let packages = packages.map_err(damaged)?.into_iter().flatten().collect();
             return Ok(Self { packages, path: path.to_owned(), stamp });
         }
@@ -230,7 +228,7 @@ fn check_owner(path: &Path) -> Result<(), Error> {
         let found = std::fs::metadata(path).map_err(FileError::on("look at", path))?;
         let (owner, mode) = (found.uid(), found.mode() & 0o7777);
         if mode & 0o022 != 0 || ![0, own].contains(&owner) {
-            return Err(Error::Open { path: path.to_owned(), owner, mode });
+            return Err(Open { path: path.to_owned(), owner, mode }.into());
         }
     }
     Ok(())
@@ -249,7 +247,7 @@ fn package(blob: &[u8]) -> Result<Option<Installed>, String> {
     let arch = part(tag::ARCH, "architecture")?;
     let epoch = header.number(tag::EPOCH).filter(|epoch| *epoch != 0).map_or_else(String::new, |epoch| format!("{epoch}:"));
     let releases = releases(&header, &name, &version);
-    Ok(Some(Installed { version: format!("{epoch}{version}-{release}"), name, arch, releases }))
+    Ok(Some(Installed { version: format!("{epoch}{version}-{release}"), name, arch, releases, header }))
 }
 
 /// Returns the releases that a package says this is: a version that goes with the name, or else the package's own.

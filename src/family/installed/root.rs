@@ -19,6 +19,7 @@ pub struct Root {
 }
 
 impl Root {
+    /// Opens the directory that is the root.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::openat(CWD, path, flags, Mode::empty());
@@ -42,6 +43,13 @@ impl Root {
                 outcome => return Ok(outcome?),
             }
         }
+    }
+
+    /// Returns the names in a directory.
+    pub fn names(&self, path: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        let directory = rustix::fs::Dir::new(self.at(path, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+        let names = directory.map(|entry| Ok(entry?.file_name().to_bytes().to_vec()));
+        names.collect()
     }
 
     /// Tells whether there is something of this name.

@@ -4,8 +4,12 @@
 //! they were shipped) and `mtree` (the list that came in the package). Pacman writes a directory's `desc` last when it installs, and removes
 //! the directory's files one by one: an entry without `desc` or `files` belongs to a transaction that goes on, and is told apart.
 
+mod machine;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+pub use machine::Machine;
 
 use super::desc::Desc;
 use super::mtree::{self, Mtree};
@@ -13,6 +17,7 @@ use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::fs::{self, FileError};
 use crate::base::limit;
 use crate::family::ReadError;
+use crate::family::installed::{self, Open};
 use crate::format::compress::Format;
 use crate::format::compress::decode;
 
@@ -34,6 +39,12 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// Somebody else than root can write to it.
+    #[error(transparent)]
+    Open(#[from] Open),
+    /// The entry of a package is being written or taken away, so that nobody knows what is there.
+    #[error("transaction in progress: the entry `{0}` in the package database of this machine is not complete")]
+    Busy(String),
     /// It has another format.
     #[error("the package database of this machine has version `{found}`, wanted `9`")]
     Version {
@@ -60,7 +71,10 @@ pub enum Error {
 
 impl Diagnostic for Error {
     fn kind(&self) -> ErrorKind {
-        ErrorKind::Host
+        match self {
+            Error::Open(err) => err.kind(),
+            _ => ErrorKind::Host,
+        }
     }
 
     fn place(&self) -> Option<String> {
@@ -68,12 +82,20 @@ impl Diagnostic for Error {
             Error::Damaged { path, .. } | Error::Version { path, .. } | Error::List { path, .. } => {
                 Some(path.display().to_string())
             }
-            Error::File(_) => None,
+            Error::Open(err) => err.place(),
+            Error::Busy(_) | Error::File(_) => None,
         }
     }
 
     fn hints(&self) -> Vec<String> {
-        vec!["look at it with `pacman -Dk`, or take all packages from a repository with `--mirror URL`".to_owned()]
+        match self {
+            Error::Open(err) => err.hints(),
+            Error::Busy(_) => vec![
+                "build again when it is over; `pacman -Syu` finishes one that was interrupted".to_owned(),
+                "take all packages from a repository with `--mirror URL`".to_owned(),
+            ],
+            _ => vec!["look at it with `pacman -Dk`, or take all packages from a repository with `--mirror URL`".to_owned()],
+        }
     }
 }
 
@@ -90,6 +112,8 @@ pub struct Installed {
     pub files: Vec<Vec<u8>>,
     /// Its configuration files with the MD5 of what was shipped, in hexadecimal.
     pub backup: BTreeMap<Vec<u8>, String>,
+    /// The text of its entry.
+    desc: Vec<u8>,
     /// Its directory in the database.
     dir: PathBuf,
 }
@@ -110,6 +134,7 @@ impl Database {
         if paths.is_empty() {
             return Ok(None);
         }
+        check_owner(&local)?;
         let mut database = Self { packages: BTreeMap::new(), unfinished: Vec::new() };
         for path in paths {
             let name = path.file_name().unwrap_or_default().to_owned();
@@ -120,6 +145,7 @@ impl Database {
                 }
                 continue;
             }
+            check_owner(&path)?;
             let desc = fs::read_optional(&path.join("desc"), limit::TEXT_BYTES_MAX)?;
             let files = fs::read_optional(&path.join("files"), LIST_BYTES_MAX)?;
             let (Some(desc), Some(files)) = (desc, files) else {
@@ -152,14 +178,25 @@ impl Database {
 }
 
 impl Installed {
+    /// Reads the list that came with the package, as it is stored.
+    fn raw_list(&self) -> Result<Option<Vec<u8>>, FileError> {
+        fs::read_optional(&self.dir.join("mtree"), LIST_BYTES_MAX)
+    }
+
     /// Returns the list that came with the package; `None` if it had none.
     pub fn list(&self) -> Result<Option<Mtree>, Error> {
         let path = self.dir.join("mtree");
-        let Some(raw) = fs::read_optional(&path, LIST_BYTES_MAX)? else { return Ok(None) };
+        let Some(raw) = self.raw_list()? else { return Ok(None) };
         let text = decode::all(Format::sniff(&raw), &raw, LIST_BYTES_MAX).map_err(ReadError::Io);
         let list = text.and_then(|text| mtree::parse(&text));
         list.map(Some).map_err(|source| Error::List { package: self.name.clone(), path, source })
     }
+}
+
+/// Refuses a directory of the database that others than root can write to.
+fn check_owner(path: &Path) -> Result<(), Error> {
+    let found = std::fs::metadata(path).map_err(FileError::on("look at", path))?;
+    Ok(installed::check_owner(path, &found)?)
 }
 
 fn read_entry(dir: PathBuf, desc: Desc<'_>, files: Desc<'_>) -> Result<Installed, Error> {
@@ -182,6 +219,7 @@ fn read_entry(dir: PathBuf, desc: Desc<'_>, files: Desc<'_>) -> Result<Installed
         name,
         version,
         arch,
+        desc: desc.0.to_vec(),
         dir,
     })
 }

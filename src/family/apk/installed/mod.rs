@@ -2,6 +2,10 @@
 //!
 //! Format: apk-v2(5): paragraphs as in an index, and after them directories (`F:`, `M:`) and the files in each (`R:`, `a:`, `Z:`).
 
+mod machine;
+
+pub use machine::{Error, Machine};
+
 use super::relation::{self, Atom};
 use super::{Checksum, version};
 use crate::base::error::{Diagnostic, ErrorKind};
