@@ -20,6 +20,7 @@ mod links;
 mod locale;
 mod machine_id;
 mod masks;
+mod md_degraded;
 mod tmpdirs;
 mod units;
 mod users;
@@ -227,6 +228,11 @@ pub const STEPS: &[Step] = &[
         run: credentials::run,
     },
     Step { name: "db-persist", about: "udev rules that keep dm and md devices over switch-root", run: db_persist::run },
+    Step {
+        name: "md-degraded",
+        about: "a udev rule that starts arrays without a disk that does not come",
+        run: md_degraded::run,
+    },
     Step { name: "hwdb", about: "the keyboard part of the hardware database, compiled", run: hwdb::run },
     Step { name: "busybox", about: "links of busybox's applets, which a trigger makes", run: busybox::run },
     Step {

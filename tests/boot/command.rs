@@ -16,7 +16,6 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mke2fs", "e2fsprogs"),
     ("mkfs.btrfs", "btrfs-progs"),
     ("mkfs.vfat", "dosfstools"),
-    ("mkfs.f2fs", "f2fs-tools"),
     ("mkfs.xfs", "xfsprogs"),
     ("mmd", "mtools"),
     ("mmdebstrap", "mmdebstrap"),
@@ -28,7 +27,6 @@ const PACKAGES: &[(&str, &str)] = &[
     ("swtpm", "swtpm"),
     ("systemd-cryptenroll", "systemd"),
     ("tar", "tar"),
-    ("thin_restore", "thin-provisioning-tools"),
     ("unshare", "util-linux"),
     ("veritysetup", "cryptsetup-bin"),
 ];

@@ -4,10 +4,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::command::{at, run, tool};
-use crate::esp::{self, Partition};
 use crate::files::{SIZE, Type, file_system, sibling};
-use crate::luks::{self, PASSPHRASE};
-use crate::lvm::{self, Layout};
+use crate::luks;
+use crate::lvm;
 use crate::md::{self, Level};
 use crate::verity;
 
@@ -24,8 +23,6 @@ pub enum Disk {
     BtrfsRaid1,
     /// XFS on the whole disk, labelled `root`.
     Xfs,
-    /// F2FS on the whole disk, labelled `root`.
-    F2fs,
     /// ext4 without `/usr`, which is on the second disk.
     SeparateUsr,
     /// ext4 in LUKS2 on the whole disk, passphrase `PASSPHRASE`.
@@ -34,20 +31,10 @@ pub enum Disk {
     LuksTpm,
     /// The same with register 7, into which all firmware measures.
     LuksTpmFirmware,
-    /// ext4 in LUKS2, opened by a recovery key and nothing else.
-    LuksRecovery,
     /// ext4 in LUKS2, the header on the second disk.
     LuksDetached,
-    /// ext4 in LUKS2, its key in a file system on the second disk.
-    LuksKeyFile,
-    /// The same with another key there.
-    LuksWrongKeyFile,
     /// ext4 in the logical volume `vg0/root`.
     Lvm,
-    /// ext4 in a thin volume `vg0/root`.
-    LvmThin,
-    /// ext4 in the volume `vg0/root`, mirrored on two disks.
-    LvmRaid1,
     /// `vg0/root` in LUKS2.
     LvmInLuks,
     /// LUKS2 in `vg0/root`.
@@ -66,8 +53,6 @@ pub enum Disk {
     Verity,
     /// The same with a bit changed that ext4 never looks at.
     VerityFlipped,
-    /// ext4 on a partition, and room behind it.
-    Room,
     /// No root: ext4 with an overlay for an Alpine whose system is its initrd.
     Apkovl,
 }
@@ -83,9 +68,6 @@ pub struct Product {
     pub words: Vec<(&'static str, String)>,
 }
 
-/// Room for a partition that the boot makes.
-const ROOM: u64 = 128 << 20;
-
 impl Disk {
     /// Returns the word for the table and for file names.
     pub fn name(self) -> &'static str {
@@ -95,18 +77,12 @@ impl Disk {
             Disk::BtrfsSubvolume => "btrfs-subvolume",
             Disk::BtrfsRaid1 => "btrfs-raid1",
             Disk::Xfs => "xfs",
-            Disk::F2fs => "f2fs",
             Disk::SeparateUsr => "separate-usr",
             Disk::Luks => "luks2",
             Disk::LuksTpm => "luks2-tpm-pcr12",
             Disk::LuksTpmFirmware => "luks2-tpm-pcr7",
-            Disk::LuksRecovery => "luks2-recovery",
             Disk::LuksDetached => "luks2-detached",
-            Disk::LuksKeyFile => "luks2-key-disk",
-            Disk::LuksWrongKeyFile => "luks2-wrong-key-disk",
             Disk::Lvm => "lvm",
-            Disk::LvmThin => "lvm-thin",
-            Disk::LvmRaid1 => "lvm-raid1",
             Disk::LvmInLuks => "lvm-in-luks2",
             Disk::LuksInLvm => "luks2-in-lvm",
             Disk::Md => "md-raid1",
@@ -116,7 +92,6 @@ impl Disk {
             Disk::LvmInLuksOnMd => "lvm-in-luks2-on-md",
             Disk::Verity => "verity",
             Disk::VerityFlipped => "verity-flipped",
-            Disk::Room => "gpt-with-room",
             Disk::Apkovl => "apkovl",
         }
     }
@@ -127,7 +102,6 @@ impl Disk {
             Disk::Btrfs | Disk::BtrfsRaid1 => Some(Type::Btrfs),
             Disk::BtrfsSubvolume => Some(Type::BtrfsSubvolume),
             Disk::Xfs => Some(Type::Xfs),
-            Disk::F2fs => Some(Type::F2fs),
             Disk::SeparateUsr => Some(Type::SeparateUsr),
             _ => None,
         }
@@ -161,9 +135,7 @@ pub fn make_of_files(kind: Disk, tar: &Path, overlay: &Path, out: &Path) -> Resu
 /// Makes the disk `out` of a kind that holds the file system `root`.
 pub fn make(kind: Disk, root: &Path, out: &Path) -> Result<Product, String> {
     match kind {
-        Disk::Lvm => return lvm::group(Layout::Linear, root, out).map(product),
-        Disk::LvmThin => return lvm::group(Layout::Thin, root, out).map(product),
-        Disk::LvmRaid1 => return lvm::group(Layout::Raid1, root, out).map(product),
+        Disk::Lvm => return lvm::group(root, out).map(|()| product(vec![out.to_owned()])),
         Disk::Md => return md::array(Level::Raid1, root, out).map(product),
         Disk::MdRaid5 => return md::array(Level::Raid5, root, out).map(product),
         Disk::MdRaid10 => return md::array(Level::Raid10, root, out).map(product),
@@ -171,17 +143,13 @@ pub fn make(kind: Disk, root: &Path, out: &Path) -> Result<Product, String> {
             let hash = verity::disk(root, kind == Disk::VerityFlipped, out)?;
             return Ok(Product { words: vec![("roothash", hash)], ..product(vec![out.to_owned()]) });
         }
-        Disk::Room => {
-            let partition = Partition { kind: esp::ROOT_TYPE, name: "root", uuid: None, file: Some(root), size: 0 };
-            return esp::disk_of(&[partition], ROOM, out).map(|()| product(vec![out.to_owned()]));
-        }
         Disk::LvmInLuks => {
-            lvm::group(Layout::Linear, root, out)?;
+            lvm::group(root, out)?;
             return luks::encrypt(out).map(|()| product(vec![out.to_owned()]));
         }
         Disk::LvmInLuksOnMd => {
             let inner = out.with_extension("inner");
-            lvm::group(Layout::Linear, root, &inner)?;
+            lvm::group(root, &inner)?;
             luks::encrypt(&inner)?;
             return consumed(&inner, md::array(Level::Raid1, &inner, out));
         }
@@ -190,7 +158,7 @@ pub fn make(kind: Disk, root: &Path, out: &Path) -> Result<Product, String> {
             copy(root, &inner)?;
             luks::encrypt(&inner)?;
             let made = match kind {
-                Disk::LuksInLvm => lvm::group(Layout::Linear, &inner, out),
+                Disk::LuksInLvm => lvm::group(&inner, out).map(|()| vec![out.to_owned()]),
                 _ => md::array(Level::Raid1, &inner, out),
             };
             return consumed(&inner, made);
@@ -209,12 +177,6 @@ pub fn make(kind: Disk, root: &Path, out: &Path) -> Result<Product, String> {
     match kind {
         Disk::LuksTpm => product.tpm = Some(luks::enrol_tpm(out, 12)?),
         Disk::LuksTpmFirmware => product.tpm = Some(luks::enrol_tpm(out, 7)?),
-        Disk::LuksRecovery => product.words.push(("recovery", luks::enrol_recovery(out)?)),
-        Disk::LuksKeyFile | Disk::LuksWrongKeyFile => {
-            let keys = sibling(out, 2);
-            luks::key_disk(if kind == Disk::LuksKeyFile { PASSPHRASE } else { "battery staple" }, &keys)?;
-            product.disks.push(keys);
-        }
         _ => {}
     }
     Ok(product)

@@ -45,38 +45,30 @@ pub struct Partition<'a> {
     /// Its own UUID, if it matters.
     pub uuid: Option<&'a str>,
     /// What it holds.
-    pub file: Option<&'a Path>,
-    /// How large it is at least.
-    pub size: u64,
+    pub file: &'a Path,
 }
 
 /// Makes the disk `out`: a GPT with the partitions `esp` and `root`, which are also their labels.
 pub fn disk(esp: &Path, root: &Path, out: &Path) -> Result<(), String> {
-    let [esp, root] = [(ESP_TYPE, "esp", esp), (ROOT_TYPE, "root", root)].map(|(kind, name, file)| Partition {
-        kind,
-        name,
-        uuid: None,
-        file: Some(file),
-        size: 0,
-    });
-    disk_of(&[esp, root], 0, out)
+    let [esp, root] =
+        [(ESP_TYPE, "esp", esp), (ROOT_TYPE, "root", root)].map(|(kind, name, file)| Partition { kind, name, uuid: None, file });
+    disk_of(&[esp, root], out)
 }
 
-/// Makes the disk `out`: a GPT with these partitions in a row and `free` bytes behind them.
-pub fn disk_of(partitions: &[Partition], free: u64, out: &Path) -> Result<(), String> {
+/// Makes the disk `out`: a GPT with these partitions in a row.
+pub fn disk_of(partitions: &[Partition], out: &Path) -> Result<(), String> {
     let mut table = "label: gpt\n".to_owned();
     let mut start = MARGIN;
     let mut contents = Vec::new();
-    for Partition { kind, name, uuid, file, size } in partitions {
-        let holds = file.map(|file| fs::metadata(file).map_err(at(file))).transpose()?.map_or(0, |meta| meta.len());
-        let size = holds.max(*size).next_multiple_of(MARGIN);
+    for Partition { kind, name, uuid, file } in partitions {
+        let size = fs::metadata(file).map_err(at(file))?.len().next_multiple_of(MARGIN);
         let uuid = uuid.map_or(String::new(), |uuid| format!(", uuid={uuid}"));
         table.push_str(&format!("start={}, size={}, type={kind}, name={name}{uuid}\n", start / 512, size / 512));
-        contents.extend(file.map(|file| (file, start)));
+        contents.push((file, start));
         start += size;
     }
     let mut disk = File::create(out).map_err(at(out))?;
-    disk.set_len(start + free + MARGIN).map_err(at(out))?;
+    disk.set_len(start + MARGIN).map_err(at(out))?;
     let mut sfdisk = tool("sfdisk");
     let spawned = sfdisk.arg("-q").arg(out).stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
     let mut child = spawned.map_err(|error| explain("sfdisk", &error))?;

@@ -1,6 +1,6 @@
 //! Encrypts disk images in place, offline, and gives volumes other keys than a passphrase.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::command::{at, run, tool};
@@ -54,24 +54,7 @@ pub fn enrol_tpm(image: &Path, pcr: u32) -> Result<PathBuf, String> {
     tpm.end()
 }
 
-/// Leaves the volume no key but a recovery key, which is returned.
-pub fn enrol_recovery(image: &Path) -> Result<String, String> {
-    let said = enrol(image, &["--recovery-key"])?;
-    let key = said.split_whitespace().find(|word| word.len() == 71 && word.matches('-').count() == 7);
-    key.map(str::to_owned).ok_or_else(|| format!("`systemd-cryptenroll` said no recovery key, but: {said}"))
-}
-
 fn enrol(image: &Path, how: &[&str]) -> Result<String, String> {
     let mut command = tool("systemd-cryptenroll");
     run(command.env("PASSWORD", PASSPHRASE).args(how).args(["--wipe-slot=password".as_ref(), image.as_os_str()]))
-}
-
-/// Makes the small ext4 file system `out`, labelled `KEYS`, that holds `/root.key`.
-pub fn key_disk(key: &str, out: &Path) -> Result<(), String> {
-    let dir = out.with_extension("keys");
-    fs::create_dir_all(&dir).map_err(at(&dir))?;
-    fs::write(dir.join("root.key"), key).map_err(at(&dir))?;
-    File::create(out).and_then(|file| file.set_len(16 << 20)).map_err(at(out))?;
-    run(tool("mke2fs").args(["-q", "-F", "-t", "ext4", "-L", "KEYS", "-d"]).args([&dir, out]))?;
-    fs::remove_dir_all(&dir).map_err(at(&dir))
 }

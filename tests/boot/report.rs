@@ -108,11 +108,6 @@ fn hardware(scenario: &Scenario) -> String {
     let bus = match scenario.bus {
         Bus::Virtio => "",
         Bus::VirtioScsi => ", virtio-scsi",
-        Bus::Nvme4k => ", NVMe with 4 KiB sectors",
-        Bus::Usb => ", USB",
-        Bus::Ahci => ", SATA",
-        Bus::TwoPaths => ", two paths",
-        Bus::OnePath => ", one path of two",
     };
     let tpm = match scenario.tpm {
         Tpm::None => "",

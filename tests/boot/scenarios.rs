@@ -36,16 +36,6 @@ pub enum Bus {
     Virtio,
     /// virtio-scsi, `/dev/sda`.
     VirtioScsi,
-    /// NVMe with sectors of 4 KiB, `/dev/nvme0n1`.
-    Nvme4k,
-    /// A USB disk, `/dev/sda`.
-    Usb,
-    /// SATA, `/dev/sda`.
-    Ahci,
-    /// The same disk behind two virtio-scsi adapters.
-    TwoPaths,
-    /// The same disk, one of the two paths gone.
-    OnePath,
 }
 
 /// The TPM of a machine.
@@ -150,11 +140,11 @@ const BY_LABEL: &str = "root=LABEL=root";
 /// A root in LUKS.
 pub const IN_LUKS: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root root=/dev/mapper/root";
 /// A root in a logical volume.
-pub const IN_LVM: &str = "root=/dev/vg0/root";
+const IN_LVM: &str = "root=/dev/vg0/root";
 /// A logical volume in LUKS.
 pub const LVM_IN_LUKS: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=pv root=/dev/vg0/root";
 /// `headless` asks nobody, so that a boot that cannot succeed ends soon.
-pub const WRONG_KEY: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
+const WRONG_KEY: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
      rd.luks.options=6d6b696e-6974-4264-8000-6c756b730001=headless=1 root=/dev/mapper/root";
 /// The root is there, and nothing that drives its disk.
 pub const UNREACHABLE: &str = "root=LABEL=root systemd.default_device_timeout_sec=15";
@@ -214,7 +204,7 @@ const OWN_INIT: &[&str] = &["--generic", "--config", "tests/boot/without-mkinitf
 const DISKLESS: &[&str] = &["--generic", "--config", "tests/boot/diskless.toml", "--with", "diskless"];
 
 /// UEFI starts a unified kernel image; its command line is in it.
-pub const UKI: Scenario = Scenario {
+const UKI: Scenario = Scenario {
     tier: Tier::Slow,
     firmware: Firmware::Uefi,
     append: "root=PARTLABEL=root",

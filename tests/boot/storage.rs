@@ -1,46 +1,28 @@
 //! The boots that are about storage: file systems, volumes, arrays, and what opens and checks them.
 
 use crate::disk::Disk;
-use crate::scenarios::{
-    BASE, Bus, Expect, IN_LUKS, IN_LVM, LVM_IN_LUKS, RIGHT, Scenario, Tier, Tpm, UKI, UNREACHABLE, WRONG_KEY,
-};
+use crate::scenarios::{BASE, Expect, IN_LUKS, LVM_IN_LUKS, RIGHT, Scenario, Tier, Tpm, UNREACHABLE};
 
 /// All of them are of trixie, and none of the first tier.
 const STORED: Scenario = Scenario { tier: Tier::Slow, ..BASE };
 
 const WITH_XFS: &[&str] = &["--generic", "--with", "xfs"];
 const WITHOUT_XFS: &[&str] = &["--generic", "--module=-xfs"];
-const WITH_F2FS: &[&str] = &["--generic", "--with", "f2fs"];
-const WITHOUT_F2FS: &[&str] = &["--generic", "--module=-f2fs"];
 const WITH_MD: &[&str] = &["--generic", "--with", "md"];
-const WITH_THIN: &[&str] = &["--generic", "--with", "thin"];
-const WITHOUT_NVME: &[&str] = &["--generic", "--module=-nvme"];
-const WITHOUT_USB_DISKS: &[&str] = &["--generic", "--module=-usb_storage", "--module=-uas"];
-const WITHOUT_AHCI: &[&str] = &["--generic", "--module=-ahci"];
-const MULTIPATH_CONF: &str = "tests/boot/multipath.conf:/etc/multipath.conf";
-const WITH_MULTIPATH: &[&str] = &["--generic", "--with", "multipath", "--include", MULTIPATH_CONF];
-const PARTITIONS: &str = "tests/boot/repart.d:/usr/lib/repart.d";
-const WITH_REPART: &[&str] = &["--generic", "--with", "repart", "--include", PARTITIONS];
 
 // In one line each, as a person would type them; the UUID is `luks::LUKS_UUID`.
 const BY_TPM: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
      rd.luks.options=6d6b696e-6974-4264-8000-6c756b730001=tpm2-device=auto,headless=1 root=/dev/mapper/root";
-const BY_KEY_DISK: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
-     rd.luks.key=6d6b696e-6974-4264-8000-6c756b730001=/root.key:LABEL=KEYS \
-     rd.luks.options=6d6b696e-6974-4264-8000-6c756b730001=headless=1 root=/dev/mapper/root";
 const DETACHED: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
      rd.luks.data=6d6b696e-6974-4264-8000-6c756b730001=/dev/vda \
      rd.luks.options=6d6b696e-6974-4264-8000-6c756b730001=header=/dev/vdb \
      root=/dev/mapper/root systemd.default_device_timeout_sec=20";
 /// Nothing there can be mended or written to.
 const IN_VERITY: &str = "roothash=@roothash@ root=/dev/mapper/root ro fsck.mode=skip";
-const BY_MAP: &str = "root=/dev/mapper/mpatha systemd.default_device_timeout_sec=60";
-const NO_VOLUME: &str = "root=/dev/vg0/root systemd.default_device_timeout_sec=20";
 
 const TIMED_OUT: Expect = Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] };
 const UNMOUNTED: Expect = Expect::Refuses { says: &["Failed to mount sysroot.mount"] };
 const NO_SYSTEM: Expect = Expect::Refuses { says: &["Failed to start initrd-switch-root.service"] };
-const STAYS_CLOSED: Expect = Expect::Refuses { says: &["Failed to start systemd-cryptsetup"] };
 const TPM_REFUSES: Expect =
     Expect::Refuses { says: &["Failed to start systemd-cryptsetup", "Failed to unseal secret using TPM2"] };
 const OPENED: Expect = Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" };
@@ -64,24 +46,6 @@ pub const STORAGE: &[Scenario] = &[
         shows: "XFS, and an image without the module",
         disk: Disk::Xfs,
         build: WITHOUT_XFS,
-        expect: UNMOUNTED,
-        ..STORED
-    },
-    Scenario {
-        name: "trixie-f2fs",
-        shows: "F2FS",
-        disk: Disk::F2fs,
-        build: WITH_F2FS,
-        expect: Expect::Boots { source: "/dev/vda", fstype: "f2fs" },
-        way: &["/ /dev/vda f2fs"],
-        twin: Some("f2fs-without-module"),
-        ..STORED
-    },
-    Scenario {
-        name: "f2fs-without-module",
-        shows: "F2FS, and an image without the module",
-        disk: Disk::F2fs,
-        build: WITHOUT_F2FS,
         expect: UNMOUNTED,
         ..STORED
     },
@@ -184,44 +148,6 @@ pub const STORAGE: &[Scenario] = &[
         ..STORED
     },
     Scenario {
-        name: "trixie-lvm-thin",
-        shows: "a thin volume of LVM",
-        disk: Disk::LvmThin,
-        build: WITH_THIN,
-        append: IN_LVM,
-        expect: VOLUME,
-        way: &[" thin-pool ", "vg0-root: 0 1572864 thin "],
-        twin: Some("thin-without-feature"),
-        ..STORED
-    },
-    Scenario {
-        name: "thin-without-feature",
-        shows: "a thin volume, and an image without what checks its pool",
-        disk: Disk::LvmThin,
-        append: NO_VOLUME,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/vg0/root"] },
-        ..STORED
-    },
-    Scenario {
-        name: "trixie-lvm-raid1",
-        shows: "a mirrored volume of LVM",
-        disk: Disk::LvmRaid1,
-        append: IN_LVM,
-        expect: VOLUME,
-        way: &[" raid raid1 "],
-        twin: Some("lvm-raid1-disk-missing"),
-        ..STORED
-    },
-    Scenario {
-        name: "lvm-raid1-disk-missing",
-        shows: "the same without a disk: LVM waits for the whole group",
-        disk: Disk::LvmRaid1,
-        missing: &[2],
-        append: NO_VOLUME,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/vg0/root"] },
-        ..STORED
-    },
-    Scenario {
         name: "trixie-luks2-in-lvm",
         shows: "LUKS2 in a logical volume",
         disk: Disk::LuksInLvm,
@@ -298,24 +224,6 @@ pub const STORAGE: &[Scenario] = &[
         ..STORED
     },
     Scenario {
-        name: "trixie-luks2-key-disk",
-        shows: "LUKS2, its key in a file on another disk",
-        disk: Disk::LuksKeyFile,
-        append: BY_KEY_DISK,
-        expect: OPENED,
-        way: &[" crypt aes-xts"],
-        twin: Some("wrong-key-disk"),
-        ..STORED
-    },
-    Scenario {
-        name: "wrong-key-disk",
-        shows: "the same with another key there",
-        disk: Disk::LuksWrongKeyFile,
-        append: BY_KEY_DISK,
-        expect: STAYS_CLOSED,
-        ..STORED
-    },
-    Scenario {
         name: "trixie-luks2-detached",
         shows: "LUKS2, its header on another disk",
         disk: Disk::LuksDetached,
@@ -334,134 +242,6 @@ pub const STORAGE: &[Scenario] = &[
         append: DETACHED,
         credentials: RIGHT,
         expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/vdb"] },
-        ..STORED
-    },
-    Scenario {
-        name: "trixie-luks2-recovery",
-        shows: "LUKS2, opened by a recovery key; there is no other key",
-        disk: Disk::LuksRecovery,
-        append: WRONG_KEY,
-        credentials: &[("cryptsetup.passphrase", "@recovery@")],
-        expect: OPENED,
-        way: &[" crypt aes-xts"],
-        twin: Some("recovery-only"),
-        ..STORED
-    },
-    Scenario {
-        name: "recovery-only",
-        shows: "the same disk with the passphrase that it had once",
-        disk: Disk::LuksRecovery,
-        append: WRONG_KEY,
-        credentials: RIGHT,
-        expect: STAYS_CLOSED,
-        ..STORED
-    },
-    Scenario {
-        name: "uki-gpt-auto",
-        shows: "no word of the root on the command line: systemd finds it by the type of its partition",
-        append: "",
-        twin: Some("uki-gpt-auto-off"),
-        ..UKI
-    },
-    Scenario {
-        name: "uki-gpt-auto-off",
-        shows: "the same with `systemd.gpt_auto=0`",
-        append: "systemd.gpt_auto=0",
-        expect: NO_SYSTEM,
-        ..UKI
-    },
-    Scenario {
-        name: "trixie-multipath",
-        shows: "one disk over two paths",
-        bus: Bus::TwoPaths,
-        build: WITH_MULTIPATH,
-        append: BY_MAP,
-        expect: Expect::Boots { source: "/dev/mapper/mpatha", fstype: "ext4" },
-        way: &[" multipath 0 0 2 1 "],
-        twin: Some("multipath-without-feature"),
-        ..STORED
-    },
-    Scenario {
-        name: "multipath-one-path",
-        shows: "the same disk, one of its paths gone",
-        bus: Bus::OnePath,
-        build: WITH_MULTIPATH,
-        append: BY_MAP,
-        expect: Expect::Boots { source: "/dev/mapper/mpatha", fstype: "ext4" },
-        way: &[" multipath 0 0 1 1 "],
-        twin: Some("multipath-without-feature"),
-        ..STORED
-    },
-    Scenario {
-        name: "multipath-without-feature",
-        shows: "two paths, and an image without the feature for them",
-        bus: Bus::TwoPaths,
-        append: BY_MAP,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/mapper/mpatha"] },
-        ..STORED
-    },
-    Scenario {
-        name: "trixie-repart",
-        shows: "systemd-repart makes a partition in the room behind the root",
-        disk: Disk::Room,
-        build: WITH_REPART,
-        expect: Expect::Boots { source: "/dev/vda1", fstype: "ext4" },
-        way: &["vda2 part 512 virtio", "made-at-boot"],
-        twin: Some("no-root"),
-        ..STORED
-    },
-    Scenario {
-        name: "nvme-4k",
-        shows: "NVMe with sectors of 4 KiB",
-        bus: Bus::Nvme4k,
-        expect: Expect::Boots { source: "/dev/nvme0n1", fstype: "ext4" },
-        way: &["nvme0n1 disk 4096 nvme"],
-        twin: Some("nvme-without-driver"),
-        ..STORED
-    },
-    Scenario {
-        name: "nvme-without-driver",
-        shows: "the same without the driver",
-        bus: Bus::Nvme4k,
-        build: WITHOUT_NVME,
-        append: UNREACHABLE,
-        expect: TIMED_OUT,
-        ..STORED
-    },
-    Scenario {
-        name: "usb-disk",
-        shows: "a USB disk",
-        bus: Bus::Usb,
-        expect: Expect::Boots { source: "/dev/sda", fstype: "ext4" },
-        way: &["sda disk 512 usb"],
-        twin: Some("usb-without-driver"),
-        ..STORED
-    },
-    Scenario {
-        name: "usb-without-driver",
-        shows: "the same without the drivers",
-        bus: Bus::Usb,
-        build: WITHOUT_USB_DISKS,
-        append: UNREACHABLE,
-        expect: TIMED_OUT,
-        ..STORED
-    },
-    Scenario {
-        name: "ahci-disk",
-        shows: "a SATA disk",
-        bus: Bus::Ahci,
-        expect: Expect::Boots { source: "/dev/sda", fstype: "ext4" },
-        way: &["sda disk 512 sata"],
-        twin: Some("ahci-without-driver"),
-        ..STORED
-    },
-    Scenario {
-        name: "ahci-without-driver",
-        shows: "the same without the driver",
-        bus: Bus::Ahci,
-        build: WITHOUT_AHCI,
-        append: UNREACHABLE,
-        expect: TIMED_OUT,
         ..STORED
     },
 ];

@@ -20,14 +20,8 @@ pub fn disk(inner: &Path, flip: bool, out: &Path) -> Result<String, String> {
     let root_hash = line.map(str::trim).ok_or_else(|| format!("`veritysetup` said no root hash, but: {said}"))?.to_owned();
     // The first half of the root hash names the partition with the data, the second that with the hashes.
     let uuids = [uuid(&root_hash[..32]), uuid(&root_hash[32..64])];
-    let partition = |number: usize, name, file| Partition {
-        kind: TYPES[number],
-        name,
-        uuid: Some(&uuids[number]),
-        file: Some(file),
-        size: 0,
-    };
-    esp::disk_of(&[partition(0, "root", inner), partition(1, "root-verity", &hashes)], 0, out)?;
+    let partition = |number: usize, name, file| Partition { kind: TYPES[number], name, uuid: Some(&uuids[number]), file };
+    esp::disk_of(&[partition(0, "root", inner), partition(1, "root-verity", &hashes)], out)?;
     fs::remove_file(&hashes).map_err(at(&hashes))?;
     if flip {
         flip_bit(out, esp::MARGIN)?;

@@ -62,7 +62,6 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["systemd-boot-efi"], "a UEFI stub"),
     (&["swtpm"], "TPMs of the machines that boot"),
     (&["systemd"], "the systemd-sysusers to compare with, and what enrols keys of volumes"),
-    (&["thin-provisioning-tools"], "the metadata of a thin pool"),
     (&["time"], "measures for the benchmark"),
     (&["uidmap"], "real roots without being root"),
     (&["util-linux"], "namespaces"),
