@@ -4,7 +4,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::shell::{call, cargo, output};
-use crate::{boot, keys, setup, watch};
+use crate::watch::{self, Limits};
+use crate::{boot, keys, setup};
 
 /// How much is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,14 +55,14 @@ pub fn run(tier: Tier, args: &[String]) -> Result<(), String> {
                 }
             }
             step("signing keys", &mut keys::run);
-            tests(&mut step, |_| true, &[], Duration::from_secs(40 * 60));
+            tests(&mut step, |_| true, &[], Limits { program: minutes(30), test: minutes(8) });
             step("examples in the documentation", &mut || call(cargo().args(["test", "--workspace", "--doc", "--quiet"])));
             not_run
                 .push(format!("the slow tier (`cargo xtask test-slow`): longer seeded runs, and these boots: {}", slow_boots()));
         }
         Tier::Second if ready => {
             let seeded = |name: &str| ["mkinitrd_pkg", "it", "mutation"].contains(&name);
-            tests(&mut step, seeded, &[("MKINITRD_TEST_TIER", "slow")], Duration::from_secs(4 * 60 * 60));
+            tests(&mut step, seeded, &[("MKINITRD_TEST_TIER", "slow")], Limits { program: minutes(240), test: minutes(120) });
             step("slow boots", &mut || boot::run_words(if write_docs { &["slow", "--write-docs"] } else { &["slow"] }));
         }
         _ => not_run.push("everything: the tools are missing".to_owned()),
@@ -69,12 +70,16 @@ pub fn run(tier: Tier, args: &[String]) -> Result<(), String> {
     summary(&steps, &not_run)
 }
 
-/// Runs the chosen test programs, each as a step of its own and none longer than `limit`: they need a quarter of it on two processors.
+const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(count * 60)
+}
+
+/// Runs the chosen test programs, each as a step of its own. The limits are several times what two idle processors need.
 fn tests(
     step: &mut impl FnMut(&str, &mut dyn FnMut() -> Result<(), String>) -> bool,
     is_chosen: impl Fn(&str) -> bool,
     environment: &[(&str, &str)],
-    limit: Duration,
+    limits: Limits,
 ) {
     let mut programs = Vec::new();
     let mut build = || {
@@ -83,7 +88,7 @@ fn tests(
     };
     step("compile the tests", &mut build);
     for program in programs.iter().filter(|program| is_chosen(&program.name)) {
-        step(&program.name, &mut || watch::run(program, environment, limit));
+        step(&program.name, &mut || watch::run(program, environment, limits));
     }
 }
 

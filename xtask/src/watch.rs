@@ -1,6 +1,6 @@
 //! Runs the test programs one after the other, each within a time, and says which tests did not end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -42,26 +42,35 @@ fn program_of(message: &str) -> Option<Program> {
     Some(Program { name: text("name")?.to_owned(), path: PathBuf::from(text("executable")?) })
 }
 
-/// Runs a test program to its end, or to `limit`: then it is killed with all that it started, and the tests that have not ended are named.
-pub fn run(program: &Program, environment: &[(&str, &str)], limit: Duration) -> Result<(), String> {
+/// How long a test program may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The whole of it.
+    pub program: Duration,
+    /// One of its tests, beyond the minute after which it is named as slow.
+    pub test: Duration,
+}
+
+/// Runs a test program to its end or to a limit: then it is killed with all that it started, and the tests that have not ended are named.
+pub fn run(program: &Program, environment: &[(&str, &str)], limits: Limits) -> Result<(), String> {
     let command = || {
         let mut command = Command::new(&program.path);
         command.current_dir(repository()).envs(environment.iter().copied());
         command
     };
     // What a test says is shown when it says it: figures and what was not run come with tests that pass, and a failure beside its test.
-    let spawned = command().arg("--nocapture").stdout(Stdio::piped()).spawn();
+    // Nobody answers a program that asks.
+    let spawned = command().arg("--nocapture").stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let mut child = spawned.map_err(at(&program.path))?;
-    let ended = Arc::new(Mutex::new(String::new()));
+    let progress = Arc::new(Mutex::new(Progress::default()));
     let reader = {
-        let (ended, out) = (Arc::clone(&ended), child.stdout.take().ok_or("no output")?);
+        let (progress, out) = (Arc::clone(&progress), child.stdout.take().ok_or("no output")?);
         thread::spawn(move || {
             for line in BufReader::new(out).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line);
                 println!("{line}");
-                if let Ok(mut ended) = ended.lock() {
-                    ended.push_str(&line);
-                    ended.push('\n');
+                if let Ok(mut progress) = progress.lock() {
+                    progress.take(&line);
                 }
             }
         })
@@ -76,24 +85,59 @@ pub fn run(program: &Program, environment: &[(&str, &str)], limit: Duration) -> 
             }
             return if status.success() { Ok(()) } else { Err(format!("`{}` failed with {status}", program.name)) };
         }
-        if started.elapsed() > limit {
-            kill_with_descendants(&mut child);
+        let slowest = progress.lock().ok().and_then(|progress| progress.slowest());
+        let limit = if started.elapsed() > limits.program { Some(limits.program) } else { None };
+        let limit = limit.or(slowest.filter(|slow| *slow > limits.test));
+        if let Some(limit) = limit {
+            let busy = kill_with_descendants(&mut child);
             let listed = output(command().arg("--list"))?;
-            let said = ended.lock().map(|said| said.clone()).unwrap_or_default();
-            return Err(format!("`{}` did not end in {limit:?}; not ended: {}", program.name, not_ended(&listed, &said)));
+            let tests = progress.lock().map(|progress| progress.not_ended(&listed)).unwrap_or_default();
+            return Err(format!(
+                "`{}` was ended after {} s; not ended in it: {tests}; running: {busy}",
+                program.name,
+                limit.as_secs()
+            ));
         }
         thread::sleep(Duration::from_millis(100));
     }
 }
 
-fn not_ended(listed: &str, said: &str) -> String {
-    let tests = listed.lines().filter_map(|line| line.strip_suffix(": test"));
-    let tests: Vec<&str> = tests.filter(|test| !said.contains(&format!("test {test} ... "))).collect();
-    tests.join(", ")
+/// What a test program has said of its tests.
+#[derive(Default)]
+struct Progress {
+    ended: BTreeSet<String>,
+    /// Those that have not ended a minute after they began, and when that was said.
+    slow: BTreeMap<String, Instant>,
 }
 
-/// Kills a process and all below it: an emulator would go on without the test that waits for it.
-fn kill_with_descendants(child: &mut Child) {
+impl Progress {
+    fn take(&mut self, line: &str) {
+        // What a test said without an end of line may stand before it.
+        let last_word = |text: &str| text.rsplit(' ').next().unwrap_or_default().to_owned();
+        if let Some((before, _)) = line.split_once(" ... ") {
+            let name = last_word(before);
+            self.slow.remove(&name);
+            self.ended.insert(name);
+        } else if let Some((before, _)) = line.split_once(" has been running for over ") {
+            self.slow.insert(last_word(before), Instant::now());
+        }
+    }
+
+    fn slowest(&self) -> Option<Duration> {
+        self.slow.values().map(Instant::elapsed).max()
+    }
+
+    /// Names the slow ones if there are any, and all that have not ended otherwise: most of these have not begun.
+    fn not_ended(&self, listed: &str) -> String {
+        let tests = listed.lines().filter_map(|line| line.strip_suffix(": test"));
+        let tests: Vec<&str> = tests.filter(|test| !self.ended.contains(*test)).collect();
+        let slow: Vec<&str> = tests.iter().copied().filter(|test| self.slow.contains_key(*test)).collect();
+        if slow.is_empty() { tests.join(", ") } else { slow.join(", ") }
+    }
+}
+
+/// Kills a process and all below it, as an emulator would go on without the test that waits for it; returns what these were.
+fn kill_with_descendants(child: &mut Child) -> String {
     let mut doomed = BTreeSet::from([child.id()]);
     loop {
         let before = doomed.len();
@@ -110,8 +154,14 @@ fn kill_with_descendants(child: &mut Child) {
             break;
         }
     }
+    let lines = doomed.iter().filter(|id| **id != child.id()).map(|id| {
+        let words = fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default().replace('\0', " ");
+        words.chars().take(120).collect::<String>().trim_end().to_owned()
+    });
+    let busy: Vec<String> = lines.collect();
     let ids = doomed.iter().map(ToString::to_string);
     // Some may have ended meanwhile.
     let _ = Command::new("kill").arg("-KILL").args(ids).stderr(Stdio::null()).status();
     let _ = child.wait();
+    if busy.is_empty() { "no other program".to_owned() } else { busy.join("; ") }
 }
