@@ -51,16 +51,45 @@ pub struct Limits {
     pub test: Duration,
 }
 
-/// Runs a test program to its end or to a limit: then it is killed with all that it started, and the tests that have not ended are named.
-pub fn run(program: &Program, environment: &[(&str, &str)], limits: Limits) -> Result<(), String> {
+/// Runs a test program to its end. If a test of it hangs, it is killed with all that it started, and what has not ended is run once more;
+/// the sentence about it is returned.
+pub fn run(program: &Program, environment: &[(&str, &str)], limits: Limits) -> Result<Option<String>, String> {
+    match once(program, environment, limits, &[])? {
+        End::Well => Ok(None),
+        End::Late { sentence, open } => {
+            println!("{sentence}; once more");
+            match once(program, environment, limits, &open)? {
+                End::Well => Ok(Some(format!("{sentence}; it passed when it was run once more"))),
+                End::Late { sentence, .. } => Err(format!("twice: {sentence}")),
+            }
+        }
+    }
+}
+
+/// How a test program ended that did not fail.
+enum End {
+    Well,
+    /// One of its tests took too long: which, and all tests that have not passed.
+    Late {
+        sentence: String,
+        open: Vec<String>,
+    },
+}
+
+/// Runs all tests of a program, or those that are named.
+fn once(program: &Program, environment: &[(&str, &str)], limits: Limits, tests: &[String]) -> Result<End, String> {
     let command = || {
         let mut command = Command::new(&program.path);
         command.current_dir(repository()).envs(environment.iter().copied());
         command
     };
+    let mut running = command();
+    if !tests.is_empty() {
+        running.arg("--exact").args(tests);
+    }
     // What a test says is shown when it says it: figures and what was not run come with tests that pass, and a failure beside its test.
     // Nobody answers a program that asks.
-    let spawned = command().arg("--nocapture").stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let spawned = running.arg("--nocapture").stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let mut child = spawned.map_err(at(&program.path))?;
     let progress = Arc::new(Mutex::new(Progress::default()));
     let reader = {
@@ -76,63 +105,67 @@ pub fn run(program: &Program, environment: &[(&str, &str)], limits: Limits) -> R
         })
     };
     let started = Instant::now();
-    loop {
+    let ended = loop {
         if let Some(status) = child.try_wait().map_err(at(&program.path))? {
-            // A process that a test left behind may hold the output open: it is not waited for.
-            let patience = Instant::now();
-            while !reader.is_finished() && patience.elapsed() < Duration::from_secs(5) {
-                thread::sleep(Duration::from_millis(20));
-            }
-            return if status.success() { Ok(()) } else { Err(format!("`{}` failed with {status}", program.name)) };
+            break Some(status);
         }
-        let slowest = progress.lock().ok().and_then(|progress| progress.slowest());
-        let limit = if started.elapsed() > limits.program { Some(limits.program) } else { None };
-        let limit = limit.or(slowest.filter(|slow| *slow > limits.test));
-        if let Some(limit) = limit {
-            let busy = kill_with_descendants(&mut child);
-            let listed = output(command().arg("--list"))?;
-            let tests = progress.lock().map(|progress| progress.not_ended(&listed)).unwrap_or_default();
-            return Err(format!(
-                "`{}` was ended after {} s; not ended in it: {tests}; running: {busy}",
-                program.name,
-                limit.as_secs()
-            ));
+        let is_late = progress.lock().is_ok_and(|progress| progress.slowest() > limits.test);
+        if is_late || started.elapsed() > limits.program {
+            break None;
         }
         thread::sleep(Duration::from_millis(100));
+    };
+    let Some(status) = ended else {
+        let busy = kill_with_descendants(&mut child);
+        let listed = output(command().arg("--list"))?;
+        let progress = progress.lock().map_err(|_| "a thread panicked")?;
+        let slow: Vec<&str> = progress.slow.keys().map(String::as_str).collect();
+        let open =
+            if tests.is_empty() { listed.lines().filter_map(|line| line.strip_suffix(": test")).collect() } else { refs(tests) };
+        let open: Vec<String> = open.into_iter().filter(|test| !progress.passed.contains(*test)).map(str::to_owned).collect();
+        let seconds = started.elapsed().as_secs();
+        let sentence =
+            format!("`{}` was ended after {seconds} s: {} did not end, and was running: {busy}", program.name, slow.join(", "));
+        return if slow.is_empty() || progress.has_failed { Err(sentence) } else { Ok(End::Late { sentence, open }) };
+    };
+    // A process that a test left behind may hold the output open: it is not waited for.
+    let patience = Instant::now();
+    while !reader.is_finished() && patience.elapsed() < Duration::from_secs(5) {
+        thread::sleep(Duration::from_millis(20));
     }
+    if status.success() { Ok(End::Well) } else { Err(format!("`{}` failed with {status}", program.name)) }
+}
+
+fn refs(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
 }
 
 /// What a test program has said of its tests.
 #[derive(Default)]
 struct Progress {
-    ended: BTreeSet<String>,
+    passed: BTreeSet<String>,
     /// Those that have not ended a minute after they began, and when that was said.
     slow: BTreeMap<String, Instant>,
+    has_failed: bool,
 }
 
 impl Progress {
     fn take(&mut self, line: &str) {
         // What a test said without an end of line may stand before it.
         let last_word = |text: &str| text.rsplit(' ').next().unwrap_or_default().to_owned();
-        if let Some((before, _)) = line.split_once(" ... ") {
+        if let Some((before, result)) = line.rsplit_once(" ... ") {
             let name = last_word(before);
             self.slow.remove(&name);
-            self.ended.insert(name);
+            self.has_failed |= result == "FAILED";
+            self.passed.insert(name);
         } else if let Some((before, _)) = line.split_once(" has been running for over ") {
             self.slow.insert(last_word(before), Instant::now());
         }
     }
 
-    fn slowest(&self) -> Option<Duration> {
-        self.slow.values().map(Instant::elapsed).max()
-    }
-
-    /// Names the slow ones if there are any, and all that have not ended otherwise: most of these have not begun.
-    fn not_ended(&self, listed: &str) -> String {
-        let tests = listed.lines().filter_map(|line| line.strip_suffix(": test"));
-        let tests: Vec<&str> = tests.filter(|test| !self.ended.contains(*test)).collect();
-        let slow: Vec<&str> = tests.iter().copied().filter(|test| self.slow.contains_key(*test)).collect();
-        if slow.is_empty() { tests.join(", ") } else { slow.join(", ") }
+    /// Returns how long ago it was said of a test that it takes long.
+    fn slowest(&self) -> Duration {
+        self.slow.values().map(Instant::elapsed).max().unwrap_or_default()
     }
 }
 
@@ -164,4 +197,48 @@ fn kill_with_descendants(child: &mut Child) -> String {
     let _ = Command::new("kill").arg("-KILL").args(ids).stderr(Stdio::null()).status();
     let _ = child.wait();
     if busy.is_empty() { "no other program".to_owned() } else { busy.join("; ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const SHORT: Limits = Limits { program: Duration::from_secs(20), test: Duration::from_millis(300) };
+
+    /// A test program with the tests `a` and `b`: `hangs` says when `b` does.
+    fn program(name: &str, hangs: &str) -> Program {
+        let path = std::env::temp_dir().join(format!("xtask-watch-{name}-{}", std::process::id()));
+        let script = format!(
+            "#!/bin/sh\ncase \"$1\" in --list) echo 'a: test'; echo 'b: test'; exit;; --exact) again=yes; [ \"$*\" = '--exact b --nocapture' ] || exit 3;; esac\n\
+             [ \"$again\" = yes ] || echo 'unended test a ... ok'\n\
+             if {hangs}; then echo 'test b has been running for over 60 seconds'; sleep 4242; fi\necho 'test b ... ok'\n"
+        );
+        fs::write(&path, script).expect("a script");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+        Program { name: name.to_owned(), path }
+    }
+
+    #[test]
+    fn what_hangs_is_ended_named_and_run_once_more() {
+        let once = program("once", "[ -z \"$again\" ]");
+        let said = run(&once, &[], SHORT).expect("it passes then").expect("a sentence");
+        assert!(said.contains("`once` was ended after 0 s: b did not end, and was running: sleep 4242"), "{said}");
+        let always = program("always", "true");
+        assert!(run(&always, &[], SHORT).expect_err("it hangs").starts_with("twice: "));
+        let never = program("never", "false");
+        assert_eq!(run(&never, &[], SHORT), Ok(None));
+        let left = output(Command::new("pgrep").args(["-fc", "^sleep 4242$"])).unwrap_or_else(|_| "0".to_owned());
+        assert_eq!(left.trim(), "0", "what it started is killed, too");
+        [once, always, never].iter().for_each(|program| fs::remove_file(&program.path).expect("removing"));
+    }
+
+    #[test]
+    fn a_message_of_cargo_names_a_test_program() {
+        let message = r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"it","test":true},"profile":{"test":true},"features":[],"executable":"/t/it-1"}"#;
+        let program = program_of(message).expect("a program");
+        assert_eq!((program.name.as_str(), program.path.as_path()), ("it", std::path::Path::new("/t/it-1")));
+        assert!(program_of(&message.replace("\"profile\":{\"test\":true}", "\"profile\":{\"test\":false}")).is_none());
+    }
 }
