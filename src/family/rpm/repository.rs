@@ -524,12 +524,4 @@ mod tests {
         assert!(parse(text("primary", "md5").as_bytes()).is_err());
         assert!(parse(b"<repomd><data>").is_err());
     }
-
-    #[test]
-    fn only_paths_that_primary_cannot_have_need_the_list_of_files() {
-        let text = |list: &str, path: &str| format!("<rpm:{list}>\n<rpm:entry name=\"{path}\"/>\n</rpm:{list}>");
-        assert!(!needs_filelists(text("requires", "/usr/bin/sh").as_bytes()));
-        assert!(needs_filelists(text("requires", "/usr/share/dict/words").as_bytes()));
-        assert!(!needs_filelists(text("provides", "/usr/share/dict/words").as_bytes()));
-    }
 }
