@@ -259,6 +259,8 @@ pub struct World<'a> {
     signers: Mutex<BTreeMap<String, String>>,
     /// The keys that may sign packages, as they were read.
     keyrings: Mutex<Vec<(SignedBy, Arc<Keyring>)>>,
+    /// Lists of all files are read with the indexes.
+    reads_files: AtomicBool,
 }
 
 impl<'a> World<'a> {
@@ -284,7 +286,13 @@ impl<'a> World<'a> {
             shipped_keys: OnceLock::new(),
             signers: Mutex::default(),
             keyrings: Mutex::default(),
+            reads_files: AtomicBool::new(false),
         }
+    }
+
+    /// From now on lists of all files are read with the indexes; tells whether they were not before.
+    pub fn read_files(&self) -> bool {
+        !self.reads_files.swap(true, Ordering::Relaxed)
     }
 
     fn warning(&self, message: &str) {
@@ -311,7 +319,13 @@ impl<'a> World<'a> {
     fn options(&self) -> Options {
         let since = self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = Seconds::try_from(since.as_secs()).unwrap_or(Seconds::MAX);
-        Options { verify: self.verify, offline: self.fetcher.is_offline(), expired: false, now }
+        Options {
+            verify: self.verify,
+            offline: self.fetcher.is_offline(),
+            expired: false,
+            files: self.reads_files.load(Ordering::Relaxed),
+            now,
+        }
     }
 
     /// The keys that the machine trusts for every repository, and the distribution's archive keys if it has them.
@@ -479,16 +493,17 @@ impl Door for World<'_> {
 
 /// Opens repositories, several at a time: the result is in the order of `specs`.
 pub fn repositories(specs: &[Spec], world: &World<'_>) -> Result<Vec<Repository>, Error> {
-    if let Some(warning) = world.store.warning() {
+    let options = world.options();
+    // What was said once is known.
+    if let Some(warning) = world.store.warning().filter(|_| !options.files) {
         world.warning(warning);
     }
-    if !world.verify && !specs.is_empty() {
+    if !world.verify && !specs.is_empty() && !options.files {
         world.warning("signatures are not verified: `--no-verify` was given");
     }
-    for spec in specs.iter().filter(|spec| spec.is_trusted() && world.verify) {
+    for spec in specs.iter().filter(|spec| spec.is_trusted() && world.verify && !options.files) {
         world.warning(&format!("`trusted=yes` at {} does not count: only `--no-verify` skips signatures", spec.source()));
     }
-    let options = world.options();
     let open = |spec: &Spec| {
         let repository = match spec.open(world, &options) {
             Err(err) if spec.is_optional() && err.kind() == ErrorKind::Unavailable => {

@@ -389,6 +389,11 @@ pub trait Catalog: Send + Sync {
     /// Returns all package names, in any order, for suggestions.
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
 
+    /// Tells whether an answer may be wrong because a list of all files was not read. Whoever asks for a plan reads it then, and asks again.
+    fn lacks_files(&self) -> bool {
+        false
+    }
+
     /// Returns what resolvers of families with more than lists of alternatives ask; none if this family has no more.
     fn solvables(&self) -> Option<&dyn Solvables> {
         None

@@ -17,7 +17,7 @@ use crate::base::fs;
 use crate::base::limit;
 use crate::base::size::Size;
 use crate::family;
-use crate::family::repo::{self, Index};
+use crate::family::repo::{self, Repository};
 use crate::manifest;
 use crate::package::{Catalog, Package};
 use crate::pipeline::{self, Keeps, Planning};
@@ -75,25 +75,42 @@ pub fn choose(
     world: &World<'_>,
     reporter: &dyn Reporter,
 ) -> Result<Chosen, Failure> {
-    let Some(machine) = world.machine else {
-        let opened = session::repositories(settled, sources, global, world, reporter)?;
-        let described = opened.iter().map(session::describe).collect();
-        let components = session::components(&settled.profile);
-        let catalog = repo::catalog(&session::target(&settled.profile, &components), session::indexes(opened))?;
-        let lacking = lacking(settled, &*catalog, reporter);
-        return Ok(Chosen { plan: solve(wanted, sources, &*catalog, reporter)?, described, lacking });
-    };
     let once = Once { inner: reporter, has_begun: AtomicBool::new(false) };
-    let attempt = |indexes: Vec<Index>| {
-        let catalog = machine.database.catalog(indexes, sources.locked.is_some())?;
-        solve(wanted, sources, &*catalog, &once)
+    let mut open = || session::repositories(settled, sources, global, world, reporter);
+    let ask = |opened: Vec<Repository>| -> Result<Option<Chosen>, Failure> {
+        let described = opened.iter().map(session::describe).collect();
+        let indexes = session::indexes(opened);
+        let catalog = match world.machine {
+            Some(machine) => machine.database.catalog(indexes, sources.locked.is_some())?,
+            None => repo::catalog(&session::target(&settled.profile, &session::components(&settled.profile)), indexes)?,
+        };
+        // Of a machine that is built from what it has, nothing is missing that it could have.
+        let lacking = if world.machine.is_some() { Vec::new() } else { lacking(settled, &*catalog) };
+        match solve(wanted, sources, &*catalog, &once) {
+            Err(_) if catalog.lacks_files() && world.read_files() => Ok(None),
+            plan => {
+                lacking.iter().for_each(|lacking| lacking.tell(reporter));
+                Ok(Some(Chosen { plan: plan?, described, lacking }))
+            }
+        }
     };
+    // Lists of all files are large, and hardly any request needs one: they are read when an answer was seen to depend on them.
+    let attempt = |open: &mut dyn FnMut() -> Result<Vec<Repository>, Failure>| -> Result<Chosen, Failure> {
+        loop {
+            if let Some(chosen) = ask(open()?)? {
+                return Ok(chosen);
+            }
+            let message = "a package requires a path: the lists of all files are read";
+            reporter.event(&Event::Detail { stage: Stage::Plan, message });
+        }
+    };
+    let Some(machine) = world.machine else { return attempt(&mut open) };
     let tell = |error: &Failure, next: &str| {
         let message = format!("{next}, because {error}");
         reporter.event(&Event::Detail { stage: Stage::Plan, message: &message });
     };
-    let mut error = match attempt(Vec::new()) {
-        Ok(plan) => return Ok(Chosen { plan, described: Vec::new(), lacking: Vec::new() }),
+    let mut error = match attempt(&mut || Ok(Vec::new())) {
+        Ok(chosen) => return Ok(chosen),
         Err(error) if error.kind() == ErrorKind::Config => return Err(error),
         Err(error) => error,
     };
@@ -102,11 +119,11 @@ pub fn choose(
         let message = format!("transaction in progress: {why}");
         reporter.event(&Event::Warning { stage: Stage::Plan, message: &message });
     }
-    let known = session::by_priority(machine.known_repositories(world));
-    if !known.is_empty() {
-        let described = known.iter().map(session::describe).collect();
-        match attempt(session::indexes(known)) {
-            Ok(plan) => return Ok(Chosen { plan, described, lacking: Vec::new() }),
+    let known = || session::by_priority(machine.known_repositories(world));
+    let mut first = Some(known()).filter(|known| !known.is_empty());
+    if first.is_some() {
+        match attempt(&mut || Ok(first.take().unwrap_or_else(known))) {
+            Ok(chosen) => return Ok(chosen),
             Err(other) => error = other,
         }
         tell(&error, "nor are the indexes on this machine");
@@ -114,26 +131,18 @@ pub fn choose(
     if sources.offline || machine.specs.is_empty() {
         return Err(error);
     }
-    let opened = session::repositories(settled, sources, global, world, reporter)?;
-    let described = opened.iter().map(session::describe).collect();
-    Ok(Chosen { plan: attempt(session::indexes(opened))?, described, lacking: Vec::new() })
+    attempt(&mut open)
 }
 
 /// Returns the features that nobody asked for in particular and of whose optional packages the repositories have none.
-fn lacking(settled: &Settled, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Vec<Lacking> {
+fn lacking(settled: &Settled, catalog: &dyn Catalog) -> Vec<Lacking> {
     let features = settled.layers.optional_features(&settled.profile);
     let absent = features.filter(|(_, packages)| packages.iter().all(|item| !plan::is_offered(item, catalog)));
-    let lacking: Vec<Lacking> = absent
-        .map(|(feature, packages)| {
-            let names: Vec<&str> = packages.iter().map(|item| item.text.trim_end_matches(['?', ' '])).collect();
-            Lacking { feature: feature.to_owned(), packages: names.join("`, `") }
-        })
-        .collect();
-    for Lacking { feature, packages } in &lacking {
-        let message = format!("the feature `{feature}`, which is on by default, stays away: no repository has `{packages}`");
-        reporter.event(&Event::Warning { stage: Stage::Plan, message: &message });
-    }
-    lacking
+    let lacking = absent.map(|(feature, packages)| {
+        let names: Vec<&str> = packages.iter().map(|item| item.text.trim_end_matches(['?', ' '])).collect();
+        Lacking { feature: feature.to_owned(), packages: names.join("`, `") }
+    });
+    lacking.collect()
 }
 
 fn solve(wanted: &Planning<'_>, sources: &Sources, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Plan, Failure> {

@@ -22,6 +22,15 @@ pub struct Lacking {
     pub packages: String,
 }
 
+impl Lacking {
+    /// Warns of it.
+    pub fn tell(&self, reporter: &dyn Reporter) {
+        let Self { feature, packages } = self;
+        let message = format!("the feature `{feature}`, which is on by default, stays away: no repository has `{packages}`");
+        reporter.event(&Event::Warning { stage: Stage::Plan, message: &message });
+    }
+}
+
 /// A merged profile and what came with it.
 pub struct Settled {
     /// The profile.

@@ -26,6 +26,8 @@ pub struct Options {
     pub offline: bool,
     /// Whether metadata that has expired is used, with a warning: it still says what was true when it was made.
     pub expired: bool,
+    /// Whether lists of all files are read, too, where they are apart from the lists of packages (RPM): large, and hardly ever needed.
+    pub files: bool,
     /// What time it is.
     pub now: Seconds,
 }
@@ -106,13 +108,15 @@ pub struct Index {
     pub policy: Policy,
     /// How its packages are signed themselves, where that counts.
     pub seals: Option<Seals>,
+    /// Its repository has a list of all files that was not read.
+    pub has_unread_files: bool,
 }
 
 impl Index {
     /// Makes an index of bytes whose digest is not known yet.
     pub fn new(label: impl Into<String>, base: Location, bytes: Vec<u8>) -> Self {
         let sha256 = Sha256::of(&bytes);
-        Self { label: label.into(), base, bytes, sha256, policy: Policy::default(), seals: None }
+        Self { label: label.into(), base, bytes, sha256, policy: Policy::default(), seals: None, has_unread_files: false }
     }
 }
 

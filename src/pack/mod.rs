@@ -279,11 +279,11 @@ fn listed(largest: &[(TreePath, u64)]) -> String {
 impl Diagnostic for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Error::Compress { .. } | Error::Twice(_) => ErrorKind::Internal,
+            Error::Twice(_) => ErrorKind::Internal,
             Error::EarlyCompressed(_) | Error::Epoch(_) => ErrorKind::Usage,
             Error::Clash { .. } | Error::LinkReplaced { .. } => ErrorKind::Config,
             Error::Archive { .. } | Error::Owner { .. } | Error::Symlink { .. } => ErrorKind::Untrusted,
-            Error::KernelLacks { .. } => ErrorKind::Host,
+            Error::Compress { .. } | Error::KernelLacks { .. } => ErrorKind::Host,
             Error::TooLarge { .. } | Error::OverBudget { .. } => ErrorKind::Output,
         }
     }
@@ -295,6 +295,8 @@ impl Diagnostic for Error {
             }
             Error::KernelLacks { has, .. } if has.is_empty() => vec!["use `--compress none`".to_owned()],
             Error::KernelLacks { has, .. } => vec![format!("use `--compress {}`", has[0])],
+            // It compresses from memory into memory: nothing else can be missing.
+            Error::Compress { .. } => vec!["give it more memory, or use `--compress zstd:3`, which needs less".to_owned()],
             Error::OverBudget { .. } => {
                 vec!["leave out packages or modules, or compress harder, as with `--compress zstd:19`".into()]
             }

@@ -13,6 +13,9 @@ pub enum Error {
     /// Planning.
     #[error(transparent)]
     Plan(#[from] plan::Error),
+    /// The answer may depend on lists of files that were not read.
+    #[error("a package requires a path, and only the list of all files of a repository tells who has it")]
+    UnreadFiles,
     /// Unpacking.
     #[error(transparent)]
     Unpack(#[from] unpack::Error),
@@ -96,6 +99,7 @@ impl Error {
             Error::Pack(err) => err,
             Error::Uki(err) => err,
             Error::File(err) => err,
+            Error::UnreadFiles => return None,
             Error::WouldNotBoot { .. } | Error::NoPart { .. } | Error::Tree(_) | Error::Path(_) | Error::Disk(_) => return None,
         })
     }
@@ -106,7 +110,7 @@ impl Diagnostic for Error {
         match (self.inner(), self) {
             (Some(inner), _) => inner.kind(),
             (None, Error::WouldNotBoot { .. } | Error::NoPart { .. }) => ErrorKind::Host,
-            (None, Error::Disk(_)) => ErrorKind::Unavailable,
+            (None, Error::Disk(_) | Error::UnreadFiles) => ErrorKind::Unavailable,
             (None, _) => ErrorKind::Config,
         }
     }
@@ -121,6 +125,7 @@ impl Diagnostic for Error {
                 vec!["look at the tree with `--stop-after modules --root DIR`, and at what drop-ins remove with `mkinitrd-pkg profiles NAME`".to_owned()]
             }
             Error::NoPart { hint, .. } => vec![(*hint).to_owned()],
+            Error::UnreadFiles => vec!["let the list be fetched once, without `--offline`".to_owned()],
             _ => self.inner().map(Diagnostic::hints).unwrap_or_default(),
         }
     }

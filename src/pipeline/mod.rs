@@ -136,6 +136,16 @@ pub struct Planning<'a> {
 /// Plans the packages of an image.
 pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Plan, Error> {
     reporter.event(&Event::Begin { stage: Stage::Plan });
+    let plan = planned(wanted, catalog, reporter);
+    if catalog.lacks_files() {
+        return Err(Error::UnreadFiles);
+    }
+    let plan = plan?;
+    reporter.event(&Event::End { stage: Stage::Plan, figures: &describe::plan_figures(&plan) });
+    Ok(plan)
+}
+
+fn planned(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporter) -> Result<Plan, Error> {
     let Planning { profile, kernel, unified, recommends, .. } = *wanted;
     // What is omitted enters no image, whatever blocks it: a package of a script that asks for it may stay in the plan.
     let is_omitted = |blocked: &&Blocked| profile.omit.iter().any(|omit| omit.text == blocked.name.text);
@@ -165,7 +175,6 @@ pub fn plan(wanted: &Planning<'_>, catalog: &dyn Catalog, reporter: &dyn Reporte
         }
     }
     plan.packages.extend(early::plan(wanted, catalog, reporter)?);
-    reporter.event(&Event::End { stage: Stage::Plan, figures: &describe::plan_figures(&plan) });
     Ok(plan)
 }
 

@@ -164,3 +164,24 @@ fn alpine_is_what_tar_unpacks() {
     let request = ["kmod", "bash", "busybox", "busybox-binsh", "e2fsprogs", "iputils-ping", "alpine-base"];
     parity(Family::Alpine, Set::Mini, &request, include_str!("../parity/alpine-mini.tsv"));
 }
+
+/// What initrds of systemd are made of.
+#[test]
+fn systems_are_what_dnf_and_pacman_install() {
+    let common = ["systemd", "kmod", "bash", "coreutils", "lvm2", "device-mapper", "mdadm", "e2fsprogs", "util-linux", "less"];
+    for (family, more, table) in [
+        (
+            Family::Fedora,
+            &["systemd-udev", "cryptsetup", "btrfs-progs", "dbus-daemon"][..],
+            include_str!("../parity/fedora-system.tsv"),
+        ),
+        (Family::Opensuse, &["udev", "libcryptsetup12", "libtss2-esys0"], include_str!("../parity/opensuse-system.tsv")),
+        (Family::Arch, &["cryptsetup", "dbus", "tpm2-tss"], include_str!("../parity/arch-system.tsv")),
+        (Family::Alpine, &[], include_str!("../parity/alpine-system.tsv")),
+    ] {
+        let common = if family == Family::Alpine { &ALPINE_SYSTEM[..] } else { &common[..] };
+        parity(family, Set::System, &[common, more].concat(), table);
+    }
+}
+
+const ALPINE_SYSTEM: [&str; 8] = ["kmod", "bash", "busybox", "busybox-binsh", "e2fsprogs", "lvm2", "cryptsetup", "btrfs-progs"];

@@ -18,6 +18,8 @@ use mkinitrd_pkg::report::Silent;
 use mkinitrd_pkg::store::segments::SegmentStore;
 use mkinitrd_pkg::tree::{Content, Entry, Kind, Meta, Origin, Tree, TreePath, disk};
 
+use crate::guest::console_of;
+
 const MADE: Origin = Origin::Made("test");
 
 /// Runs a tool with `input` and returns what it prints; a tool that is missing names its Debian package.
@@ -530,29 +532,7 @@ fn kernel() -> (std::path::PathBuf, String) {
 }
 
 fn boot(kernel: &Path, initrd: &Path) -> String {
-    let mut command = Command::new("qemu-system-x86_64");
-    command.args([
-        "-accel",
-        "tcg",
-        "-m",
-        "512",
-        "-display",
-        "none",
-        "-no-reboot",
-        "-net",
-        "none",
-        "-serial",
-        "stdio",
-        "-monitor",
-        "none",
-    ]);
-    command
-        .args(["-append", "console=ttyS0 no_timer_check panic=-1 quiet loglevel=4 rdinit=/init"])
-        .arg("-kernel")
-        .arg(kernel)
-        .arg("-initrd")
-        .arg(initrd);
-    String::from_utf8_lossy(&run("qemu-system-x86", &mut command, b"")).replace('\r', "")
+    console_of(kernel, initrd, "no_timer_check loglevel=4", &[])
 }
 
 #[test]

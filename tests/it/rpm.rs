@@ -45,6 +45,7 @@ fn catalog(dir: &Path) -> RpmCatalog {
         primary: metadata(dir, "primary.xml"),
         filelists: metadata(dir, "filelists.xml"),
         seals: None,
+        has_unread_files: false,
     };
     RpmCatalog::new("x86_64", vec![index]).unwrap()
 }

@@ -233,7 +233,7 @@ fn repomd(input: &[u8]) -> bool {
     thread_local!(static DIR: PathBuf = dir(Family::Fedora));
     DIR.with(|dir| {
         let spec = rpm::sources::parse_repo(&dir.display().to_string(), Path::new("/")).expect("an address").swap_remove(0);
-        let options = Options { verify: false, offline: false, expired: true, now: 1_800_000_000 };
+        let options = Options { verify: false, offline: false, expired: true, files: true, now: 1_800_000_000 };
         rpm::repository::open(&spec, &World { dir, repomd: input }, &options).is_ok()
     })
 }
@@ -247,6 +247,7 @@ fn primary(primary: &[u8], filelists: &[u8]) -> bool {
         primary: primary.to_vec(),
         filelists: filelists.to_vec(),
         seals: None,
+        has_unread_files: false,
     };
     RpmCatalog::new("x86_64", vec![index]).is_ok_and(|catalog| exhaust(&catalog))
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "what was compared is told")]
 
 mod fetched;
+mod files;
 mod rpm;
 mod rpmdb;
 #[path = "../it/server.rs"]

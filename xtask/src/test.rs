@@ -4,7 +4,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::shell::{call, cargo, output};
-use crate::{boot, keys, setup, watch};
+use crate::watch::{self, Limits};
+use crate::{boot, keys, setup};
 
 /// How much is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub fn run(tier: Tier, args: &[String]) -> Result<(), String> {
         _ => return Err(format!("no such argument here: `{}`", args.join(" "))),
     };
     let mut steps = Vec::new();
-    let mut not_run = Vec::new();
+    let mut remarks = Vec::new();
     let mut step = |name: &str, work: &mut dyn FnMut() -> Result<(), String>| {
         println!("\n=== {name}");
         let started = Instant::now();
@@ -50,41 +51,55 @@ pub fn run(tier: Tier, args: &[String]) -> Result<(), String> {
                 if has_component(component) {
                     step(name, &mut || call(cargo().args(*args)));
                 } else {
-                    not_run.push(format!("{name}: this Rust has no `cargo {component}` (`rustup component add {component}`)"));
+                    remarks.push(format!(
+                        "NOT RUN {name}: this Rust has no `cargo {component}` (`rustup component add {component}`)"
+                    ));
                 }
             }
             step("signing keys", &mut keys::run);
-            tests(&mut step, |_| true, &[], Duration::from_secs(40 * 60));
+            remarks.extend(tests(&mut step, |_| true, &[], Limits { program: minutes(30), test: minutes(8) }));
             step("examples in the documentation", &mut || call(cargo().args(["test", "--workspace", "--doc", "--quiet"])));
-            not_run
-                .push(format!("the slow tier (`cargo xtask test-slow`): longer seeded runs, and these boots: {}", slow_boots()));
+            remarks.push(format!(
+                "NOT RUN the slow tier (`cargo xtask test-slow`): longer seeded runs, and these boots: {}",
+                slow_boots()
+            ));
         }
         Tier::Second if ready => {
             let seeded = |name: &str| ["mkinitrd_pkg", "it", "mutation"].contains(&name);
-            tests(&mut step, seeded, &[("MKINITRD_TEST_TIER", "slow")], Duration::from_secs(4 * 60 * 60));
+            let limits = Limits { program: minutes(240), test: minutes(120) };
+            remarks.extend(tests(&mut step, seeded, &[("MKINITRD_TEST_TIER", "slow")], limits));
             step("slow boots", &mut || boot::run_words(if write_docs { &["slow", "--write-docs"] } else { &["slow"] }));
         }
-        _ => not_run.push("everything: the tools are missing".to_owned()),
+        _ => remarks.push("NOT RUN everything: the tools are missing".to_owned()),
     }
-    summary(&steps, &not_run)
+    summary(&steps, &remarks)
 }
 
-/// Runs the chosen test programs, each as a step of its own and none longer than `limit`: they need a quarter of it on two processors.
+const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(count * 60)
+}
+
+/// Runs the chosen test programs, each as a step of its own; returns what hung and then did not. The limits are several times what two idle
+/// processors need.
 fn tests(
     step: &mut impl FnMut(&str, &mut dyn FnMut() -> Result<(), String>) -> bool,
     is_chosen: impl Fn(&str) -> bool,
     environment: &[(&str, &str)],
-    limit: Duration,
-) {
-    let mut programs = Vec::new();
+    limits: Limits,
+) -> Vec<String> {
+    let (mut programs, mut hung) = (Vec::new(), Vec::new());
     let mut build = || {
         programs = watch::build()?;
         Ok(())
     };
     step("compile the tests", &mut build);
     for program in programs.iter().filter(|program| is_chosen(&program.name)) {
-        step(&program.name, &mut || watch::run(program, environment, limit));
+        step(&program.name, &mut || {
+            hung.extend(watch::run(program, environment, limits)?.map(|sentence| format!("HUNG {sentence}")));
+            Ok(())
+        });
     }
+    hung
 }
 
 const LINTS: &[(&str, &str, &[&str])] = &[
@@ -107,13 +122,13 @@ fn slow_boots() -> String {
     listed.lines().filter_map(|line| line.strip_suffix(": test")).collect::<Vec<_>>().join(", ")
 }
 
-fn summary(steps: &[Step], not_run: &[String]) -> Result<(), String> {
+fn summary(steps: &[Step], remarks: &[String]) -> Result<(), String> {
     println!("\n=== summary");
     for Step { name, seconds, result } in steps {
         println!("{:<6} {name} ({seconds} s)", if result.is_ok() { "ok" } else { "FAILED" });
     }
-    for what in not_run {
-        println!("NOT RUN {what}");
+    for what in remarks {
+        println!("{what}");
     }
     let failed: Vec<&str> = steps.iter().filter(|step| step.result.is_err()).map(|step| step.name.as_str()).collect();
     println!("\n{} passed, {} failed", steps.len() - failed.len(), failed.len());

@@ -160,6 +160,7 @@ impl Opener<'_> {
                         bytes,
                         sha256,
                         policy: Policy::default(),
+                        has_unread_files: false,
                         seals: None,
                     });
                     found += 1;
@@ -198,6 +199,7 @@ impl Opener<'_> {
                     bytes,
                     sha256,
                     policy: Policy::default(),
+                    has_unread_files: false,
                     seals: None,
                 };
                 Ok((trusted, vec![index]))
@@ -216,6 +218,7 @@ impl Opener<'_> {
             bytes,
             sha256,
             policy: Policy::default(),
+            has_unread_files: false,
             seals: None,
         };
         if !self.options.verify {

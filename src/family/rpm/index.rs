@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering as AtomicOrdering};
 use std::sync::{Arc, OnceLock};
 
 use memchr::memchr_iter;
@@ -42,6 +43,8 @@ pub struct Index {
     pub filelists: Vec<u8>,
     /// How its packages are signed themselves, where that counts.
     pub seals: Option<Seals>,
+    /// There is a `filelists.xml` that was not read.
+    pub has_unread_files: bool,
 }
 
 /// An index cannot be read.
@@ -144,6 +147,9 @@ pub struct RpmCatalog {
     relations: Vec<OnceLock<Box<Result<Relations, Refusal>>>>,
     filelists: Vec<Vec<u8>>,
     files: OnceLock<Files>,
+    has_unread_files: bool,
+    /// A path was asked for that only a list of all files can tell.
+    was_asked_for_files: AtomicBool,
 }
 
 impl RpmCatalog {
@@ -158,6 +164,7 @@ impl RpmCatalog {
         let is_wanted = |name: &[u8]| name == b"noarch" || arches.iter().any(|arch| arch.as_bytes() == name);
         let mut texts = Texts::default();
         let (mut origins, mut filelists) = (Vec::new(), Vec::new());
+        let has_unread_files = indexes.iter().any(|index| index.has_unread_files);
         for index in indexes {
             if index.primary.len() as u64 >= limit::INDEX_BYTES_MAX {
                 return Err(IndexError::TooLarge { repo: index.label, limit: format!("{} bytes", limit::INDEX_BYTES_MAX) });
@@ -205,6 +212,8 @@ impl RpmCatalog {
             relations,
             filelists,
             files,
+            has_unread_files,
+            was_asked_for_files: AtomicBool::new(false),
         })
     }
 
@@ -227,6 +236,7 @@ impl RpmCatalog {
                     primary: index.bytes,
                     filelists: Vec::new(),
                     seals: index.seals,
+                    has_unread_files: index.has_unread_files,
                 }),
             }
         }
@@ -378,6 +388,10 @@ impl Catalog for RpmCatalog {
         Box::new((0..self.entries.len() as PackageId).map(|id| self.name(id)))
     }
 
+    fn lacks_files(&self) -> bool {
+        self.has_unread_files && self.was_asked_for_files.load(AtomicOrdering::Relaxed)
+    }
+
     fn solvables(&self) -> Option<&dyn Solvables> {
         Some(self)
     }
@@ -423,6 +437,7 @@ impl Solvables for RpmCatalog {
     fn offering(&self, name: &str) -> Vec<PackageId> {
         let mut ids = self.providers(name).to_vec();
         if name.starts_with('/') && !is_in_primary(name.as_bytes()) {
+            self.was_asked_for_files.store(true, AtomicOrdering::Relaxed);
             ids.extend_from_slice(&self.files().with(name.as_bytes()));
         } else if !name.starts_with('/') {
             // Packages that do not say that they offer themselves.

@@ -285,11 +285,12 @@ impl Opener<'_> {
         let list = parse(&text).map_err(|what| Error::List { repo: self.repo.clone(), what })?;
         self.check_direction(&list, &text, signature.as_deref())?;
         let mut indexes = vec![self.index(&list.primary)?];
-        // The list of all files is large; most repositories never need it.
-        if let Some(filelists) = &list.filelists
-            && needs_filelists(&indexes[0].bytes)
-        {
-            indexes.push(self.index(filelists)?);
+        if let Some(filelists) = &list.filelists {
+            match self.options.files.then(|| self.index(filelists)) {
+                Some(Err(err)) if !self.options.offline || err.kind() != ErrorKind::Unavailable => return Err(err),
+                Some(Ok(files)) => indexes.push(files),
+                _ => indexes[0].has_unread_files = true,
+            }
         }
         let seals = self.seals(signer.as_ref());
         indexes.iter_mut().for_each(|index| index.seals = seals.clone());
@@ -396,7 +397,7 @@ impl Opener<'_> {
         };
         let made = |bytes, sha256| {
             let policy = self.spec.policy.clone();
-            Index { label: repo(), base: (&self.base).into(), bytes, sha256, policy, seals: None }
+            Index { label: repo(), base: (&self.base).into(), bytes, sha256, policy, seals: None, has_unread_files: false }
         };
         let open_sha256 = listed.open_checksum.as_ref().and_then(Checksum::as_sha256);
         if let Some((sha256, bytes)) = open_sha256.and_then(|sha256| Some((sha256, self.door.cached(&sha256)?))) {
@@ -445,20 +446,6 @@ fn format_of(name: &str) -> Format {
         Some("bz2") => Format::Bzip2,
         _ => Format::None,
     }
-}
-
-/// Tells whether some package requires a path that only the list of all files can tell.
-fn needs_filelists(primary: &[u8]) -> bool {
-    memchr::memmem::find_iter(primary, b" name=\"/").any(|at| {
-        let rest = &primary[at + 7..];
-        let path = &rest[..memchr::memchr(b'"', rest).unwrap_or(0)];
-        let is_offered = || {
-            let before = &primary[..at];
-            let list = memchr::memmem::rfind(before, b"<rpm:provides>");
-            list.is_some_and(|list| memchr::memmem::find(&before[list..], b"</rpm:provides>").is_none())
-        };
-        !super::index::is_in_primary(path) && !is_offered()
-    })
 }
 
 /// Reads the list. Files in other forms (databases, zchunk) are passed over.
@@ -536,13 +523,5 @@ mod tests {
         assert!(parse(text("filelists", "sha256").as_bytes()).is_err());
         assert!(parse(text("primary", "md5").as_bytes()).is_err());
         assert!(parse(b"<repomd><data>").is_err());
-    }
-
-    #[test]
-    fn only_paths_that_primary_cannot_have_need_the_list_of_files() {
-        let text = |list: &str, path: &str| format!("<rpm:{list}>\n<rpm:entry name=\"{path}\"/>\n</rpm:{list}>");
-        assert!(!needs_filelists(text("requires", "/usr/bin/sh").as_bytes()));
-        assert!(needs_filelists(text("requires", "/usr/share/dict/words").as_bytes()));
-        assert!(!needs_filelists(text("provides", "/usr/share/dict/words").as_bytes()));
     }
 }
