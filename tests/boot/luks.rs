@@ -1,6 +1,6 @@
 //! Encrypts disk images in place, offline, and gives volumes other keys than a passphrase.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::command::{at, run, tool};
