@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::command::{as_root, at, run};
+use crate::files::sibling;
 
 /// The system's own first program, which busybox' init starts: it says where it runs, and turns the machine off.
 const EVIDENCE: &str = r#"#!/bin/sh
@@ -21,8 +22,8 @@ say end
 poweroff -f
 "#;
 
-/// Makes the disk `out`.
-pub fn disk(nonce: &str, out: &Path) -> Result<(), String> {
+/// Makes the disk `out` and another one, which has another file system and comes first; returns them in order.
+pub fn disks(nonce: &str, out: &Path) -> Result<Vec<PathBuf>, String> {
     let overlay = out.with_extension("overlay");
     let etc = overlay.join("etc");
     fs::create_dir_all(&etc).map_err(at(&etc))?;
@@ -36,11 +37,14 @@ pub fn disk(nonce: &str, out: &Path) -> Result<(), String> {
         fs::write(&path, text).map_err(at(&path))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(at(&path))?;
     }
-    let script = r#"overlay=$1 out=$2
+    let first = sibling(out, 2);
+    let script = r#"overlay=$1 out=$2 first=$3
         trap 'rm -rf "$overlay" "$out.files"' EXIT
         mkdir "$out.files"
         tar -C "$overlay" --owner=0 --group=0 -czf "$out.files/box.apkovl.tar.gz" etc
-        truncate -s 16M "$out"
+        truncate -s 16M "$out" "$first"
+        mkfs.vfat "$first" >/dev/null
         mke2fs -q -F -t ext4 -L medium -d "$out.files" "$out""#;
-    run(&mut as_root(script, &[&overlay, out])).map(drop)
+    run(&mut as_root(script, &[&overlay, out, &first]))?;
+    Ok(vec![first, out.to_owned()])
 }

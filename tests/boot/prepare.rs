@@ -145,8 +145,7 @@ impl Workshop {
         }
         let nonce = nonce()?;
         if scenario.disk == Disk::Apkovl {
-            apkovl::disk(&nonce, &out)?;
-            return Ok((Product { disks: vec![out], ..Product::default() }, nonce));
+            return Ok((Product { disks: apkovl::disks(&nonce, &out)?, ..Product::default() }, nonce));
         }
         let (tar, overlay) = self.contents(scenario, &out, &nonce)?;
         let product = disk::make_of_files(scenario.disk, &tar, &overlay, &out)?;
