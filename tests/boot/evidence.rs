@@ -1,7 +1,7 @@
 //! Judges a run by what the real root's service said, or by what the console said when there must be no root.
 
 use crate::machine::{End, Run};
-use crate::scenarios::{Expect, Firmware};
+use crate::scenarios::{Expect, Firmware, Journal};
 
 /// What the real root said about its boot.
 #[derive(Debug, Default, Clone)]
@@ -106,13 +106,13 @@ pub fn is_decided(console: &str, nonce: &str, expect: Expect) -> bool {
     }
 }
 
-/// Returns everything that is wrong with a run; empty if the scenario passed. `has_journal` says whether the initrd has one; each text of
+/// Returns everything that is wrong with a run; empty if the scenario passed. `journal` says whose messages there are; each text of
 /// `way` has to be in what the root says of the way to it.
-pub fn faults(run: &Run, nonce: &str, expect: Expect, firmware: Firmware, has_journal: bool, way: &[&str]) -> Vec<String> {
+pub fn faults(run: &Run, nonce: &str, expect: Expect, firmware: Firmware, journal: Journal, way: &[&str]) -> Vec<String> {
     match expect {
         Expect::Boots { source, fstype } => match collect(&run.console, nonce) {
             Some(evidence) => {
-                let mut faults = boot_faults(&evidence, source, fstype, firmware, has_journal);
+                let mut faults = boot_faults(&evidence, source, fstype, firmware, journal);
                 let untold = way.iter().filter(|text| !evidence.way.iter().any(|line| line.contains(**text)));
                 faults.extend(
                     untold.map(|text| format!("the root does not say `{text}` of the way to it, but: {:?}", evidence.way)),
@@ -134,7 +134,7 @@ pub fn faults(run: &Run, nonce: &str, expect: Expect, firmware: Firmware, has_jo
     }
 }
 
-fn boot_faults(evidence: &Evidence, source: &str, fstype: &str, firmware: Firmware, has_journal: bool) -> Vec<String> {
+fn boot_faults(evidence: &Evidence, source: &str, fstype: &str, firmware: Firmware, journal: Journal) -> Vec<String> {
     let mut faults = Vec::new();
     let wanted = format!("{source} {fstype}");
     if evidence.root != wanted {
@@ -147,10 +147,10 @@ fn boot_faults(evidence: &Evidence, source: &str, fstype: &str, firmware: Firmwa
         evidence.failed.iter().filter(|unit| !RACES.iter().any(|(name, text)| unit.starts_with(name) && unit.contains(text)));
     faults.extend(failed.map(|unit| format!("a unit of the real root failed: {unit}")));
     // Without the initrd's journal nothing below could fail.
-    match time_of(&evidence.first) {
-        Some(time) if time < evidence.switched_s => {}
+    match (time_of(&evidence.first), journal) {
+        (Some(time), _) if time < evidence.switched_s => {}
         // A small init writes none; what fails in it is on the console, and the root not reached.
-        _ if !has_journal => {}
+        (Some(_), Journal::OfRoot) | (None, Journal::None) => {}
         _ => faults.push(format!("the initrd's journal did not come through: PID 1 begins with `{}`", evidence.first)),
     }
     let in_initrd = |line: &&String| time_of(line).is_none_or(|time| time < evidence.switched_s);

@@ -13,7 +13,7 @@ use crate::live_root::{self, LiveRoot, Setting};
 use crate::machine::{Machine, Run, Start, log_path};
 use crate::prepare::nonce;
 use crate::root;
-use crate::scenarios::{Bus, Expect, Firmware, Tier};
+use crate::scenarios::{Bus, Expect, Firmware, Journal, Tier};
 
 /// How a root's kernels are started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,7 +281,7 @@ impl<'a> Home<'a> {
         let log = log_path(self.bench.logs, self.live.name, number);
         let run = machine.run(&log, self.bench.limit, |console| evidence::is_decided(console, &self.nonce, expect))?;
         fs::remove_file(&disk).map_err(at(&disk))?;
-        let mut faults = evidence::faults(&run, &self.nonce, expect, firmware, true, &[]);
+        let mut faults = evidence::faults(&run, &self.nonce, expect, firmware, Journal::Whole, &[]);
         faults.extend(self.wrong_kernel(&run, version));
         println!("{}: boot of {version}: {:.1} s", self.live.name, run.seconds);
         if faults.is_empty() { Ok(()) } else { Err(format!("{} (`{}`)", faults.join("\n     "), log.display())) }

@@ -141,7 +141,7 @@ fn boot(scenario: Scenario, parts: Result<Parts, String>, logs: &Path, limit: Du
     match parts.and_then(|parts| Ok((attempt(&parts)?, parts))) {
         Ok((run, parts)) => {
             outcome.faults =
-                evidence::faults(&run, &parts.nonce, scenario.expect, scenario.firmware, scenario.has_journal(), scenario.way);
+                evidence::faults(&run, &parts.nonce, scenario.expect, scenario.firmware, scenario.journal(), scenario.way);
             outcome.evidence = evidence::collect(&run.console, &parts.nonce);
             outcome.seconds = run.seconds;
             outcome.initrd_bytes = fs::metadata(&parts.image).map_or(0, |meta| meta.len());

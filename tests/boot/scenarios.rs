@@ -82,6 +82,17 @@ impl Firmware {
     }
 }
 
+/// Whose messages the root's journal has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Journal {
+    /// Those of the initrd, and its own.
+    Whole,
+    /// Its own: the initrd is without systemd.
+    OfRoot,
+    /// There is none: the system is without systemd, too.
+    None,
+}
+
 /// One boot.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
@@ -213,9 +224,13 @@ const UKI: Scenario = Scenario {
 };
 
 impl Scenario {
-    /// Tells whether the initrd has systemd, and a journal therefore.
-    pub fn has_journal(&self) -> bool {
-        self.packages != Some(Family::Alpine)
+    /// Tells whose journal there is.
+    pub fn journal(&self) -> Journal {
+        match (self.packages, self.disk) {
+            (_, Disk::Apkovl) => Journal::None,
+            (Some(Family::Alpine), _) => Journal::OfRoot,
+            _ => Journal::Whole,
+        }
     }
 }
 
