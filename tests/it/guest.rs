@@ -128,19 +128,19 @@ pub fn console_of(kernel: &Path, initrd: &Path, append: &str, more: &[&str]) -> 
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log.try_clone().expect("a file"));
     let mut child = command.spawn().unwrap_or_else(|err| panic!("qemu-system-x86_64: {err}: install `qemu-system-x86`"));
     let (start, limit) = (Instant::now(), limit());
-    let mut has_ended = true;
-    while child.try_wait().expect("waiting").is_none() {
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("waiting") {
+            break status;
+        }
         if start.elapsed() > limit {
             child.kill().expect("killing");
-            child.wait().expect("waiting");
-            has_ended = false;
         }
         std::thread::sleep(Duration::from_millis(50));
-    }
+    };
     let mut console = Vec::new();
     log.rewind().and_then(|()| log.read_to_end(&mut console)).expect("the console");
     let console = String::from_utf8_lossy(&console).replace('\r', "");
-    assert!(has_ended, "the machine did not end in {limit:?}:\n{console}");
+    assert!(status.success(), "{status} after {:?}, of at most {limit:?}:\n{console}", start.elapsed());
     console
 }
 
