@@ -491,18 +491,25 @@ impl Door for World<'_> {
     }
 }
 
+/// Warns of what makes the metadata of repositories worth less, or slower to read.
+fn warn(specs: &[Spec], world: &World<'_>) {
+    if let Some(warning) = world.store.warning() {
+        world.warning(warning);
+    }
+    if !world.verify && !specs.is_empty() {
+        world.warning("signatures are not verified: `--no-verify` was given");
+    }
+    for spec in specs.iter().filter(|spec| spec.is_trusted() && world.verify) {
+        world.warning(&format!("`trusted=yes` at {} does not count: only `--no-verify` skips signatures", spec.source()));
+    }
+}
+
 /// Opens repositories, several at a time: the result is in the order of `specs`.
 pub fn repositories(specs: &[Spec], world: &World<'_>) -> Result<Vec<Repository>, Error> {
     let options = world.options();
-    // What was said once is known.
-    if let Some(warning) = world.store.warning().filter(|_| !options.files) {
-        world.warning(warning);
-    }
-    if !world.verify && !specs.is_empty() && !options.files {
-        world.warning("signatures are not verified: `--no-verify` was given");
-    }
-    for spec in specs.iter().filter(|spec| spec.is_trusted() && world.verify && !options.files) {
-        world.warning(&format!("`trusted=yes` at {} does not count: only `--no-verify` skips signatures", spec.source()));
+    // When lists of all files are read as well, all of this was said before.
+    if !options.files {
+        warn(specs, world);
     }
     let open = |spec: &Spec| {
         let repository = match spec.open(world, &options) {

@@ -3,52 +3,19 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use mkinitrd_pkg::base::digest::Sha256;
-
-use crate::write;
-
-const PRIMARY: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>
-<metadata xmlns=\"http://linux.duke.edu/metadata/common\" xmlns:rpm=\"http://linux.duke.edu/metadata/rpm\" packages=\"3\">
-";
+use crate::rpm::repository_with_files;
 
 /// A repository in which `wants` requires a path that `has` has, and `plain` requires nothing.
 fn repository() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let mut primary = PRIMARY.to_owned();
-    let mut files = "<filelists xmlns=\"http://linux.duke.edu/metadata/filelists\" packages=\"3\">\n".to_owned();
-    for (name, requires) in [("wants", "<rpm:entry name=\"/usr/share/words/list\"/>"), ("has", ""), ("plain", "")] {
-        let digest = Sha256::of(name.as_bytes());
-        primary += &format!(
-            "<package type=\"rpm\"><name>{name}</name><arch>noarch</arch><version epoch=\"0\" ver=\"1\" rel=\"1\"/>\
-             <checksum type=\"sha256\" pkgid=\"YES\">{digest}</checksum><summary>s</summary><description>d</description><packager/><url/>\
-             <time file=\"1\" build=\"1\"/><size package=\"10\" installed=\"10\" archive=\"10\"/><location href=\"{name}.rpm\"/>\
-             <format><rpm:license>x</rpm:license><rpm:vendor/><rpm:group>g</rpm:group><rpm:buildhost>h</rpm:buildhost><rpm:sourcerpm>s</rpm:sourcerpm>\
-             <rpm:header-range start=\"1\" end=\"2\"/><rpm:provides><rpm:entry name=\"{name}\" flags=\"EQ\" epoch=\"0\" ver=\"1\" rel=\"1\"/></rpm:provides>\
-             <rpm:requires>{requires}</rpm:requires></format></package>\n"
-        );
-        let path = if name == "has" { "<file>/usr/share/words/list</file>" } else { "" };
-        files += &format!(
-            "<package pkgid=\"{digest}\" name=\"{name}\" arch=\"noarch\"><version epoch=\"0\" ver=\"1\" rel=\"1\"/>{path}</package>\n"
-        );
-    }
-    let mut list = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<repomd xmlns=\"http://linux.duke.edu/metadata/repo\"><revision>1</revision>".to_owned();
-    for (kind, text) in [("primary", primary + "</metadata>\n"), ("filelists", files + "</filelists>\n")] {
-        let (digest, size) = (Sha256::of(text.as_bytes()), text.len());
-        list += &format!(
-            "<data type=\"{kind}\"><checksum type=\"sha256\">{digest}</checksum><open-checksum type=\"sha256\">{digest}</open-checksum>\
-             <location href=\"repodata/{kind}.xml\"/><timestamp>1</timestamp><size>{size}</size><open-size>{size}</open-size></data>"
-        );
-        write(dir.path(), &format!("repodata/{kind}.xml"), text);
-    }
-    write(dir.path(), "repodata/repomd.xml", list + "</repomd>");
-    dir
+    let path = "/usr/share/words/list";
+    repository_with_files(&[("wants", "1", "", path), ("has", "1", "", ""), ("plain", "1", "", "")], &[("has", path)])
 }
 
-fn plan(repository: &Path, cache: &Path, package: &str, more: &[&str]) -> Output {
+fn plan(repository: &Path, cache: &Path, package: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mkinitrd-pkg"));
     command.args(["--config-root", "/nonexistent", "--cache"]).arg(cache);
     command.args(["plan", "--bare", "--no-verify", "--arch", "x86_64", "--package", package, "--repo"]).arg(repository);
-    command.args(more).output().unwrap()
+    command.output().unwrap()
 }
 
 fn text(output: &Output) -> String {
@@ -61,14 +28,14 @@ fn a_list_of_all_files_is_read_when_an_answer_depends_on_it_and_only_then() {
     let filelists = repository.path().join("repodata/filelists.xml");
     let kept = std::fs::read(&filelists).unwrap();
     std::fs::remove_file(&filelists).unwrap();
-    let plain = plan(repository.path(), cache.path(), "plain", &[]);
+    let plain = plan(repository.path(), cache.path(), "plain");
     assert!(plain.status.success() && text(&plain).contains("plain"), "nothing asks for a path: {}", text(&plain));
-    let wants = plan(repository.path(), cache.path(), "wants", &[]);
+    let wants = plan(repository.path(), cache.path(), "wants");
     assert_eq!(wants.status.code(), Some(5), "{}", text(&wants));
     assert!(text(&wants).contains("filelists.xml"), "{}", text(&wants));
 
     std::fs::write(&filelists, kept).unwrap();
-    let wants = plan(repository.path(), cache.path(), "wants", &[]);
+    let wants = plan(repository.path(), cache.path(), "wants");
     let said = text(&wants);
     assert!(wants.status.success() && said.contains("has"), "{said}");
     // Solved twice, told once.

@@ -540,6 +540,11 @@ print(json.dumps(answers))
 
 /// Makes the metadata of packages: name, version, what each provides, what each requires.
 fn repository(packages: &[(&str, &str, &str, &str)]) -> tempfile::TempDir {
+    repository_with_files(packages, &[])
+}
+
+/// The same with a list of all files, package and path; there is none without files.
+pub(crate) fn repository_with_files(packages: &[(&str, &str, &str, &str)], files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let entries = |words: &str| -> String {
         let entry = |word: &str| match word.split_once('=') {
@@ -553,6 +558,8 @@ fn repository(packages: &[(&str, &str, &str, &str)]) -> tempfile::TempDir {
          xmlns:rpm=\"http://linux.duke.edu/metadata/rpm\" packages=\"{}\">\n",
         packages.len()
     );
+    let mut filelists =
+        format!("<filelists xmlns=\"http://linux.duke.edu/metadata/filelists\" packages=\"{}\">\n", packages.len());
     for (name, version, provides, requires) in packages {
         let digest = Sha256::of(format!("{name}{version}{}", dir.path().display()).as_bytes());
         text += &format!(
@@ -565,20 +572,26 @@ fn repository(packages: &[(&str, &str, &str, &str)]) -> tempfile::TempDir {
             entries(provides),
             entries(requires)
         );
+        let has = files.iter().filter(|(owner, _)| owner == name).map(|(_, path)| format!("<file>{path}</file>"));
+        filelists += &format!(
+            "<package pkgid=\"{digest}\" name=\"{name}\" arch=\"noarch\"><version epoch=\"0\" ver=\"{version}\" rel=\"1\"/>{}</package>\n",
+            has.collect::<String>()
+        );
     }
-    text += "</metadata>\n";
-    write(dir.path(), "repodata/primary.xml", &text);
-    let digest = Sha256::of(text.as_bytes());
-    write(
-        dir.path(),
-        "repodata/repomd.xml",
-        format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<repomd xmlns=\"http://linux.duke.edu/metadata/repo\"><revision>1</revision><data type=\"primary\">\
-         <checksum type=\"sha256\">{digest}</checksum><open-checksum type=\"sha256\">{digest}</open-checksum><location href=\"repodata/primary.xml\"/>\
-         <timestamp>1</timestamp><size>{0}</size><open-size>{0}</open-size></data></repomd>",
+    let primary = ("primary", text + "</metadata>\n");
+    let filelists = (!files.is_empty()).then_some(("filelists", filelists + "</filelists>\n"));
+    let mut list =
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<repomd xmlns=\"http://linux.duke.edu/metadata/repo\"><revision>1</revision>".to_owned();
+    for (kind, text) in [Some(primary), filelists].into_iter().flatten() {
+        let digest = Sha256::of(text.as_bytes());
+        list += &format!(
+            "<data type=\"{kind}\"><checksum type=\"sha256\">{digest}</checksum><open-checksum type=\"sha256\">{digest}</open-checksum>\
+             <location href=\"repodata/{kind}.xml\"/><timestamp>1</timestamp><size>{0}</size><open-size>{0}</open-size></data>",
             text.len()
-        ),
-    );
+        );
+        write(dir.path(), &format!("repodata/{kind}.xml"), &text);
+    }
+    write(dir.path(), "repodata/repomd.xml", list + "</repomd>");
     dir
 }
 
