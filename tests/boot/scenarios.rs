@@ -279,7 +279,7 @@ const SCENARIOS: &[Scenario] = &[
         name: "no-root",
         shows: "a root that does not exist",
         append: NO_ROOT,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/nonexistent."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=nonexistent: no block device is that"] },
         ..BASE
     },
     Scenario {
@@ -288,7 +288,7 @@ const SCENARIOS: &[Scenario] = &[
         disk: Disk::Luks,
         append: WRONG_KEY,
         credentials: WRONG,
-        expect: Expect::Refuses { says: &["Failed to start systemd-cryptsetup"] },
+        expect: Expect::Refuses { says: &["Failed to start systemd-cryptsetup", "was not opened: a wrong passphrase"] },
         ..BASE
     },
     Scenario {
@@ -304,7 +304,7 @@ const SCENARIOS: &[Scenario] = &[
         shows: "a root that does not exist, and RPM packages",
         tier: Tier::Slow,
         append: NO_ROOT,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/nonexistent."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=nonexistent: no block device is that"] },
         ..FEDORA
     },
     Scenario {
@@ -325,7 +325,7 @@ const SCENARIOS: &[Scenario] = &[
         disk: Disk::Luks,
         append: WRONG_KEY,
         credentials: WRONG,
-        expect: Expect::Refuses { says: &["Failed to start systemd-cryptsetup"] },
+        expect: Expect::Refuses { says: &["Failed to start systemd-cryptsetup", "was not opened: a wrong passphrase"] },
         ..FEDORA
     },
     Scenario {
@@ -355,7 +355,7 @@ const SCENARIOS: &[Scenario] = &[
         packages: Some(Family::Arch),
         tier: Tier::Slow,
         append: NO_ROOT,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/nonexistent."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=nonexistent: no block device is that"] },
         ..BASE
     },
     Scenario {
@@ -481,7 +481,7 @@ const SCENARIOS: &[Scenario] = &[
         tier: Tier::Slow,
         change: Change::Truncated(50),
         append: UNREACHABLE,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=root: no block device is that"] },
         ..BASE
     },
     Scenario {
@@ -490,7 +490,7 @@ const SCENARIOS: &[Scenario] = &[
         tier: Tier::Slow,
         build: &["--host-facts", "tests/it/machines/virtio.json", "--module=-virtio_blk"],
         append: UNREACHABLE,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=root: no block device is that"] },
         ..BASE
     },
     Scenario {
@@ -518,7 +518,7 @@ const SCENARIOS: &[Scenario] = &[
         bus: Bus::VirtioScsi,
         build: &["--host-facts", "tests/it/machines/virtio-scsi.json", "--module=-virtio_scsi"],
         append: UNREACHABLE,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=root: no block device is that"] },
         ..BASE
     },
     Scenario {
@@ -560,7 +560,7 @@ const SCENARIOS: &[Scenario] = &[
         tier: Tier::Slow,
         disk: Disk::Md,
         append: "root=LABEL=root systemd.default_device_timeout_sec=15",
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=root: no block device is that"] },
         ..BASE
     },
     Scenario {
