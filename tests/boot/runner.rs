@@ -142,6 +142,7 @@ fn boot(scenario: Scenario, parts: Result<Parts, String>, logs: &Path, limit: Du
         Ok((run, parts)) => {
             outcome.faults =
                 evidence::faults(&run, &parts.nonce, scenario.expect, scenario.firmware, scenario.journal(), scenario.way);
+            outcome.faults.extend(evidence::misjudged(&run, scenario.expect, scenario.journal()));
             outcome.evidence = evidence::collect(&run.console, &parts.nonce);
             outcome.seconds = run.seconds;
             outcome.initrd_bytes = fs::metadata(&parts.image).map_or(0, |meta| meta.len());
