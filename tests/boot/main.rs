@@ -23,6 +23,7 @@ mod luks;
 mod lvm;
 mod machine;
 mod maker;
+mod matrix;
 mod md;
 mod prepare;
 mod report;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::command::at;
 use crate::live::{LIVES, Live, Lived};
+use crate::matrix;
 use crate::runner::Outcome;
 use crate::scenarios::{Bus, Change, Expect, Firmware, Scenario, Tier, Tpm, all};
 
@@ -100,6 +101,8 @@ pub fn write_matrix(outcomes: &[Outcome], lived: &[Lived]) -> Result<(), String>
         };
         text.push_str(&format!("| `{name}` | {shows} | {} | {result} |\n", tier_name(*tier)));
     }
+    let ways = matrix::table(|boot| written(&text, boot).map(str::to_owned))?;
+    text.push_str(&ways);
     fs::write(&path, text).map_err(at(&path))
 }
 
