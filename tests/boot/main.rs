@@ -24,6 +24,7 @@ mod lvm;
 mod machine;
 mod maker;
 mod md;
+mod network;
 mod prepare;
 mod report;
 #[path = "../repositories/mod.rs"]
@@ -32,6 +33,7 @@ mod repositories;
 mod root;
 mod runner;
 mod scenarios;
+mod server;
 mod storage;
 mod tpm;
 mod verity;
