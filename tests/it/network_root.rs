@@ -130,6 +130,15 @@ fn command_lines_become_units() {
 }
 
 #[test]
+fn the_options_of_a_bond_are_set() {
+    let made = made("bond=bond0:ens3,ens4:mode=1,miimon=100,odd=1:1500 ip=bond0:dhcp root=LABEL=r", ALL);
+    let path = made.dir.path().join("root/run/systemd/network/70-bond0.netdev.d/50-network-root.conf");
+    assert_eq!(fs::read_to_string(path).expect("the drop-in"), "[Bond]\nMode=active-backup\nMIIMonitorSec=100ms\n");
+    assert!(made.console.ends_with("an option that is not understood, and goes on without: odd=1\n"), "{}", made.console);
+    assert_eq!(made.names(), [""; 0]);
+}
+
+#[test]
 fn other_roots_are_left_alone() {
     for line in
         ["", "root=LABEL=root ip=dhcp", "root=/dev/sda1", "root=UUID=a:/b", "\"x=a root=nfs4:a:/b\"", "root=live:CDLABEL=x-not"]
