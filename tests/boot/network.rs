@@ -19,10 +19,34 @@ pub const NETWORK: &[Scenario] = &[
         name: "trixie-nfs4",
         shows: "NFS 4",
         disk: Disk::Tree,
-        server: Server::Nfs,
+        server: Server::Nfs(4),
         build: WITH_NFS,
         // Version 4.2 would have the kernel read in a way (READ_PLUS) that nfs-ganesha 4.3 answers with an error.
         append: "ip=dhcp root=nfs4:10.0.2.2:/root:port=@port@,vers=4.1",
+        expect: Expect::Boots { source: "10.0.2.2:/root", fstype: "nfs4" },
+        way: &["addr=10.0.2.2", "vers=4"],
+        twin: Some("nfs-server-gone"),
+        ..REMOTE
+    },
+    Scenario {
+        name: "trixie-nfs3",
+        shows: "NFS 3, in the words of the kernel",
+        disk: Disk::Tree,
+        server: Server::Nfs(3),
+        build: WITH_NFS,
+        append: "ip=dhcp root=/dev/nfs nfsroot=10.0.2.2:/root,vers=3,proto=tcp,port=@port@,mountvers=3,mountproto=tcp,mountport=@mountport@",
+        expect: Expect::Boots { source: "10.0.2.2:/root", fstype: "nfs" },
+        way: &["addr=10.0.2.2", "vers=3"],
+        twin: Some("nfs-server-gone"),
+        ..REMOTE
+    },
+    Scenario {
+        name: "trixie-nfs4-bridge",
+        shows: "NFS 4 over a bridge",
+        disk: Disk::Tree,
+        server: Server::Nfs(4),
+        build: WITH_NFS,
+        append: "bridge=br0:ens3 ip=br0:dhcp root=nfs4:10.0.2.2:/root:port=@port@,vers=4.1",
         expect: Expect::Boots { source: "10.0.2.2:/root", fstype: "nfs4" },
         way: &["addr=10.0.2.2", "vers=4"],
         twin: Some("nfs-server-gone"),
@@ -42,7 +66,7 @@ pub const NETWORK: &[Scenario] = &[
         name: "nfs-not-exported",
         shows: "a directory that the server does not export",
         disk: Disk::Tree,
-        server: Server::Nfs,
+        server: Server::Nfs(4),
         build: WITH_NFS,
         append: "ip=dhcp root=nfs4:10.0.2.2:/other:port=@port@,retry=0",
         expect: Expect::Refuses { says: &["Failed to mount sysroot.mount", "10.0.2.2:/other"] },
@@ -52,7 +76,7 @@ pub const NETWORK: &[Scenario] = &[
         name: "nfs-without-feature",
         shows: "a root on NFS, and an image without the feature for it",
         disk: Disk::Tree,
-        server: Server::Nfs,
+        server: Server::Nfs(4),
         build: WITH_NET,
         append: "ip=dhcp root=nfs4:10.0.2.2:/root:port=@port@,vers=4.1",
         expect: Expect::Refuses { says: &["root=nfs4: needs mount.nfs, which this image is without: build it with --with nfs"] },
@@ -104,7 +128,9 @@ pub const NETWORK: &[Scenario] = &[
         server: Server::Iscsi(None),
         build: WITH_ISCSI,
         append: "ip=dhcp netroot=iscsi:10.0.2.2::@port@:1:iqn.2026-01.test:other root=LABEL=root",
-        expect: Expect::Refuses { says: &["Failed to start network-root-iscsi", "iSCSI target iqn.2026-01.test:other at 10.0.2.2:"] },
+        expect: Expect::Refuses {
+            says: &["Failed to start network-root-iscsi", "iSCSI target iqn.2026-01.test:other at 10.0.2.2:"],
+        },
         ..REMOTE
     },
     Scenario {
@@ -125,7 +151,9 @@ pub const NETWORK: &[Scenario] = &[
         server: Server::Iscsi(Some(("boot", "correct-horse"))),
         build: WITH_ISCSI,
         append: "ip=dhcp netroot=iscsi:boot:battery-staple@10.0.2.2::@port@:1:iqn.2026-01.test:disk root=LABEL=root",
-        expect: Expect::Refuses { says: &["Failed to start network-root-iscsi", "iSCSI target iqn.2026-01.test:disk at 10.0.2.2:"] },
+        expect: Expect::Refuses {
+            says: &["Failed to start network-root-iscsi", "iSCSI target iqn.2026-01.test:disk at 10.0.2.2:"],
+        },
         ..REMOTE
     },
     Scenario {
@@ -149,7 +177,7 @@ pub const NETWORK: &[Scenario] = &[
         build: WITH_LIVE,
         append: "ip=dhcp root=live:http://10.0.2.2:@port@/root.img",
         expect: Expect::Boots { source: "live", fstype: "overlay" },
-        way: &["lowerdir=/run/initramfs/live/medium"],
+        way: &["/run/initramfs/live/medium /dev/loop0 squashfs"],
         twin: Some("live-not-found"),
         ..REMOTE
     },

@@ -119,7 +119,7 @@ fn hardware(scenario: &Scenario) -> String {
     let server = match scenario.server {
         Server::None => "",
         Server::Gone => ", no server",
-        Server::Nfs => ", by NFS",
+        Server::Nfs(_) => ", by NFS",
         Server::Nbd => ", by NBD",
         Server::Iscsi(None) | Server::IscsiEach => ", by iSCSI",
         Server::Iscsi(Some(_)) => ", by iSCSI with CHAP",

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -17,8 +18,8 @@ pub enum Server {
     None,
     /// A network, and nobody listens: `@port@` is a port that nobody has.
     Gone,
-    /// The tree of the first disk by NFS, as `/root`.
-    Nfs,
+    /// The tree of the first disk by NFS, as `/root`; of version 3, with `@mountport@` for the mount protocol, or 4.
+    Nfs(u8),
     /// The first disk as a network block device.
     Nbd,
     /// The first disk behind the target [`TARGET`] as LUN 1, with a user and a secret if given.
@@ -32,6 +33,9 @@ pub enum Server {
 /// The first target.
 pub const TARGET: &str = "iqn.2026-01.test:disk";
 
+/// More disks than any machine of the tests has.
+const MOST_DISKS: usize = 8;
+
 /// How long a server may take until it listens.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -40,24 +44,31 @@ pub struct Running {
     children: Vec<Child>,
     dir: PathBuf,
     port: u16,
+    mount_port: u16,
 }
+
+/// Where rpcbind of this machine takes registrations.
+const RPCBIND: &str = "/run/rpcbind.sock";
 
 impl Running {
     /// Starts the server over these disks, with what it writes in `dir`, and waits until it listens.
     pub fn start(server: Server, disks: &[PathBuf], dir: &Path) -> Result<Running, String> {
+        if dir.exists() {
+            fs::remove_dir_all(dir).map_err(at(dir))?; // of the run before
+        }
         fs::create_dir_all(dir).map_err(at(dir))?;
         let dir = dir.canonicalize().map_err(at(dir))?;
-        let mut running = Running { children: Vec::new(), port: free_port()?, dir };
+        let mut running = Running { children: Vec::new(), port: free_port()?, mount_port: free_port()?, dir };
         let port = running.port.to_string();
         match server {
             Server::None | Server::Gone => return Ok(running),
-            Server::Nfs => running.nfs(&disks[0])?,
+            Server::Nfs(version) => running.nfs(&disks[0], version)?,
             Server::Nbd => {
                 let disk = format!("file={}", disks[0].display());
                 running.spawn("nbdkit", &["-f", "-i", "127.0.0.1", "-p", &port, "--filter=cow", "file", &disk], &[])?;
             }
-            Server::Iscsi(login) => running.iscsi(&disks[..1], login)?,
-            Server::IscsiEach => running.iscsi(disks, None)?,
+            Server::Iscsi(_) => running.iscsi(&disks[..1])?,
+            Server::IscsiEach => running.iscsi(disks)?,
             Server::Http => {
                 let link = running.dir.join("root.img");
                 fs::hard_link(&disks[0], &link).map_err(at(&link))?;
@@ -66,16 +77,17 @@ impl Running {
             }
         }
         running.await_port()?;
-        if let Server::Iscsi(_) | Server::IscsiEach = server {
-            let login = if let Server::Iscsi(login) = server { login } else { None };
-            running.targets(if server == Server::IscsiEach { disks } else { &disks[..1] }, login)?;
+        match server {
+            Server::Iscsi(login) => running.targets(&disks[..1], login)?,
+            Server::IscsiEach => running.targets(disks, None)?,
+            _ => {}
         }
         Ok(running)
     }
 
     /// Returns what command lines need to know of it.
     pub fn words(&self) -> Vec<(&'static str, String)> {
-        vec![("port", self.port.to_string())]
+        vec![("port", self.port.to_string()), ("mountport", self.mount_port.to_string())]
     }
 
     fn spawn(&mut self, name: &str, args: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
@@ -92,17 +104,21 @@ impl Running {
         self.dir.join(format!("{name}.log"))
     }
 
-    fn nfs(&mut self, tree: &Path) -> Result<(), String> {
+    fn nfs(&mut self, tree: &Path, version: u8) -> Result<(), String> {
         let tree = tree.canonicalize().map_err(at(tree))?;
-        let (mount, recovery) = (free_port()?, self.dir.join("recovery"));
+        let recovery = self.dir.join("recovery");
+        if version == 3 {
+            self.rpcbind()?;
+        }
         fs::create_dir_all(&recovery).map_err(at(&recovery))?;
         let text = format!(
-            "NFS_CORE_PARAM {{ NFS_Port = {}; MNT_Port = {mount}; Bind_addr = 127.0.0.1; Protocols = 4;\n\
+            "NFS_CORE_PARAM {{ NFS_Port = {}; MNT_Port = {}; Bind_addr = 127.0.0.1; Protocols = {version};\n\
                Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false; mount_path_pseudo = true; }}\n\
              NFSv4 {{ Graceless = true; Delegations = false; RecoveryRoot = \"{}\"; Only_Numeric_Owners = true; }}\n\
              EXPORT {{ Export_Id = 1; Path = \"{}\"; Pseudo = /root; Access_Type = RO; Squash = No_Root_Squash;\n\
                SecType = sys; PrivilegedPort = false; FSAL {{ Name = VFS; }} }}\n",
             self.port,
+            self.mount_port,
             recovery.display(),
             tree.display(),
         );
@@ -112,8 +128,26 @@ impl Running {
         self.spawn("ganesha.nfsd", &["-F", "-f", &configuration, "-L", "STDERR", "-p", &pid, "-N", "NIV_EVENT"], &[])
     }
 
-    fn iscsi(&mut self, disks: &[PathBuf], _login: Option<(&str, &str)>) -> Result<(), String> {
-        for (number, disk) in disks.iter().enumerate() {
+    /// Starts rpcbind if there is none: nfs-ganesha does not serve version 3 without it, though nobody asks it. It is reached by its socket
+    /// alone, with its port in a network of its own.
+    fn rpcbind(&mut self) -> Result<(), String> {
+        let is_there = || UnixStream::connect(RPCBIND).is_ok();
+        if is_there() {
+            return Ok(());
+        }
+        self.spawn("unshare", &["--net", "--", "rpcbind", "-f"], &[])?;
+        let started = Instant::now();
+        while !is_there() {
+            if started.elapsed() > LIMIT {
+                return Err(format!("rpcbind does not listen at `{RPCBIND}`:\n    {}", self.last_words()));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    fn iscsi(&mut self, disks: &[PathBuf]) -> Result<(), String> {
+        for (number, disk) in disks.iter().take(MOST_DISKS).enumerate() {
             // What is written stays with this boot.
             let copy = self.dir.join(format!("lun{number}"));
             run(tool("cp").arg("--sparse=always").args([disk, &copy]))?;
@@ -179,6 +213,10 @@ impl Drop for Running {
             // Both fail only if it is gone already, which is what is wanted.
             let _ = child.kill();
             let _ = child.wait();
+        }
+        // The logs stay; a copy of a disk that cannot be removed is removed with the next run.
+        for number in 0..MOST_DISKS {
+            let _ = fs::remove_file(self.dir.join(format!("lun{number}")));
         }
     }
 }

@@ -58,6 +58,7 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["python3-pefile"], "the PE reader to compare with"),
     (&["qemu-system-arm"], "boots an arm64 image"),
     (&["qemu-system-x86"], "boots an image"),
+    (&["rpcbind"], "roots on NFS 3"),
     (&["rpm"], "the reader of RPM packages and the judge of their signatures to compare with"),
     (&["rpm2cpio"], "the same, for their contents"),
     (&["sbsigntool"], "signs and verifies for Secure Boot"),
