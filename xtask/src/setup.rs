@@ -28,6 +28,7 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["e2fsprogs"], "an ext4 root"),
     (&["f2fs-tools"], "power cuts on f2fs"),
     (&["fdisk"], "disks with partitions"),
+    (&["g++"], "libFuzzer"),
     (&["gcc"], "the C parts of the compression libraries"),
     (&["gpg", "gnupg"], "repositories signed for tests"),
     (&["gpgv"], "the verifier to compare with"),
