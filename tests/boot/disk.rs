@@ -53,6 +53,10 @@ pub enum Disk {
     Verity,
     /// The same with a bit changed that ext4 never looks at.
     VerityFlipped,
+    /// No disk, but a directory with the root.
+    Tree,
+    /// The root as squashfs.
+    Squashfs,
     /// No root: ext4 with an overlay for an Alpine whose system is its initrd.
     Apkovl,
 }
@@ -92,6 +96,8 @@ impl Disk {
             Disk::LvmInLuksOnMd => "lvm-in-luks2-on-md",
             Disk::Verity => "verity",
             Disk::VerityFlipped => "verity-flipped",
+            Disk::Tree => "tree",
+            Disk::Squashfs => "squashfs",
             Disk::Apkovl => "apkovl",
         }
     }
@@ -103,6 +109,8 @@ impl Disk {
             Disk::BtrfsSubvolume => Some(Type::BtrfsSubvolume),
             Disk::Xfs => Some(Type::Xfs),
             Disk::SeparateUsr => Some(Type::SeparateUsr),
+            Disk::Tree => Some(Type::Tree),
+            Disk::Squashfs => Some(Type::Squashfs),
             _ => None,
         }
     }

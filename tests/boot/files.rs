@@ -19,6 +19,10 @@ pub enum Type {
     Xfs,
     /// ext4, labelled `root`, with an empty `/usr`, and what belongs there on the second disk, labelled `usr`.
     SeparateUsr,
+    /// No file system, but a directory.
+    Tree,
+    /// squashfs.
+    Squashfs,
 }
 
 /// The size of a root.
@@ -34,7 +38,11 @@ pub fn sibling(disk: &Path, number: usize) -> PathBuf {
 /// Makes the file system `out` of a type, and its sibling where it needs one.
 pub fn file_system(kind: Type, tar: &Path, overlay: &Path, out: &Path) -> Result<(), String> {
     let usr = sibling(out, 2);
-    let images: &[&Path] = if kind == Type::SeparateUsr { &[out, &usr] } else { &[out] };
+    let images: &[&Path] = match kind {
+        Type::SeparateUsr => &[out, &usr],
+        Type::Tree | Type::Squashfs => &[],
+        _ => &[out],
+    };
     for image in images {
         File::create(image).and_then(|file| file.set_len(SIZE)).map_err(at(image))?;
     }
@@ -44,6 +52,8 @@ pub fn file_system(kind: Type, tar: &Path, overlay: &Path, out: &Path) -> Result
         Type::Btrfs => r#"mkfs.btrfs -q -L root --rootdir "$root" "$out""#.to_owned(),
         Type::BtrfsSubvolume => BTRFS_SUBVOLUME.to_owned(),
         Type::Xfs => format!("{XFS_PROTOTYPE}\n{XFS}"),
+        Type::Tree => r#"mv "$root" "$out""#.to_owned(),
+        Type::Squashfs => r#"mksquashfs "$root" "$out" -quiet -no-progress -comp gzip"#.to_owned(),
         Type::SeparateUsr => format!(
             r#"mkdir "$root.usr"; mv "$root"/usr/* "$root.usr/"; {ext4} -d "$root" "$out"
             mke2fs -q -F -t ext4 -L usr {EXT4_OPTIONS} -d "$root.usr" "$4""#

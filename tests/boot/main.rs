@@ -25,6 +25,7 @@ mod machine;
 mod maker;
 mod matrix;
 mod md;
+mod network;
 mod prepare;
 mod report;
 #[path = "../repositories/mod.rs"]
@@ -33,6 +34,7 @@ mod repositories;
 mod root;
 mod runner;
 mod scenarios;
+mod server;
 mod storage;
 mod tpm;
 mod verity;

@@ -19,8 +19,17 @@ pub const IMAGE: Scenario = Scenario { name: "maker", build: &["--generic", "--i
 pub fn make(word: &str, kernel: &Path, initrd: &Path, disks: &[PathBuf]) -> Result<(), String> {
     let append = format!("rdinit=/maker maker={word}");
     let start = Start::Kernel { kernel, initrd, append: &append };
-    let machine =
-        Machine { arch: "amd64", start, disks, bus: Bus::Virtio, written: true, tpm: None, credentials: &[], keys: &[] };
+    let machine = Machine {
+        arch: "amd64",
+        start,
+        disks,
+        bus: Bus::Virtio,
+        written: true,
+        tpm: None,
+        credentials: &[],
+        keys: &[],
+        has_network: false,
+    };
     let log = disks[0].with_extension("maker.log");
     let decided = |console: &str| console.contains(MADE) || console.contains(FAILED);
     let run = machine.run(&log, LIMIT, decided)?;

@@ -9,6 +9,7 @@ use crate::live::{LIVES, Live, Lived};
 use crate::matrix;
 use crate::runner::Outcome;
 use crate::scenarios::{Bus, Change, Expect, Firmware, Scenario, Tier, Tpm, all};
+use crate::server::Server;
 
 /// Returns one line for a scenario that is done.
 pub fn line(outcome: &Outcome) -> String {
@@ -118,7 +119,16 @@ fn hardware(scenario: &Scenario) -> String {
         Tpm::Other => ", another TPM",
     };
     let missing = scenario.missing.iter().map(|number| format!(", without disk {number}"));
-    format!("{bus}{tpm}{}", missing.collect::<String>())
+    let server = match scenario.server {
+        Server::None => "",
+        Server::Gone => ", no server",
+        Server::Nfs(_) => ", by NFS",
+        Server::Nbd => ", by NBD",
+        Server::Iscsi(None) | Server::IscsiEach => ", by iSCSI",
+        Server::Iscsi(Some(_)) => ", by iSCSI with CHAP",
+        Server::Http => ", by HTTP",
+    };
+    format!("{bus}{tpm}{server}{}", missing.collect::<String>())
 }
 
 fn tier_name(tier: Tier) -> &'static str {
@@ -133,7 +143,7 @@ fn written<'a>(matrix: &'a str, scenario: &str) -> Option<&'a str> {
 
 const INTRODUCTION: &str = "# What boots
 
-Written by `cargo xtask boot full --write-docs` out of `tests/boot/scenarios.rs`, `tests/boot/storage.rs` and `tests/boot/live.rs`; do not edit it.
+Written by `cargo xtask boot full --write-docs` out of `tests/boot/scenarios.rs`, `tests/boot/storage.rs`, `tests/boot/network.rs` and `tests/boot/live.rs`; do not edit it.
 
 Every boot is a real one: QEMU without hardware acceleration, Debian's own kernel, and a root file system that mmdebstrap made of
 Debian's packages, with systemd. A boot has passed when a service *of the real root* has printed a random word that only the disk

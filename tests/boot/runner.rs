@@ -12,6 +12,7 @@ use crate::machine::{Machine, Run, Start, log_path};
 use crate::prepare::{Parts, Workshop};
 use crate::report;
 use crate::scenarios::{Expect, Firmware, Scenario};
+use crate::server::{Running, Server};
 
 /// The wall clock limit of one boot: several times what a loaded machine with two cores needs.
 const LIMIT_S: u64 = 300;
@@ -153,6 +154,9 @@ fn boot(scenario: Scenario, parts: Result<Parts, String>, logs: &Path, limit: Du
 }
 
 fn boot_once(scenario: &Scenario, parts: &Parts, log: &Path, limit: Duration) -> Result<Run, String> {
+    let server = Running::start(scenario.server, &parts.disks, &log.with_extension("server"))?;
+    let mut parts = parts.clone();
+    parts.words.extend(server.words());
     let append = parts.told(scenario.append);
     let told = |(name, value): &(&str, &str)| ((*name).to_owned(), parts.told(value));
     let credentials: Vec<_> = scenario.credentials.iter().map(told).collect();
@@ -163,7 +167,8 @@ fn boot_once(scenario: &Scenario, parts: &Parts, log: &Path, limit: Duration) ->
     let machine = Machine {
         arch: scenario.arch,
         start,
-        disks: &parts.disks,
+        disks: if scenario.server == Server::None { &parts.disks } else { &[] },
+        has_network: scenario.server != Server::None,
         bus: scenario.bus,
         written: false,
         tpm: parts.tpm.as_deref(),

@@ -2,6 +2,7 @@
 
 use crate::disk::Disk;
 use crate::repositories::Family;
+use crate::server::Server;
 
 /// When a scenario is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +111,8 @@ pub struct Scenario {
     pub arch: &'static str,
     /// The disk that it boots from.
     pub disk: Disk,
+    /// What has the disk, if the machine reaches it over a network.
+    pub server: Server,
     /// How the machine has that disk.
     pub bus: Bus,
     /// Which of several disks, counted from 1, are not there.
@@ -189,6 +192,7 @@ pub const BASE: Scenario = Scenario {
     release: "trixie",
     arch: "amd64",
     disk: Disk::Ext4,
+    server: Server::None,
     bus: Bus::Virtio,
     missing: &[],
     tpm: Tpm::None,
@@ -241,7 +245,7 @@ const fn compressed(name: &'static str, build: &'static [&'static str]) -> Scena
 
 /// Returns all boots.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    SCENARIOS.iter().chain(crate::storage::STORAGE)
+    SCENARIOS.iter().chain(crate::storage::STORAGE).chain(crate::network::NETWORK)
 }
 
 /// Boots that are not about storage alone, cheap ones first.

@@ -27,6 +27,7 @@ mod machine;
 mod machines;
 mod microcode;
 mod modules;
+mod network_root;
 mod parity;
 mod power;
 mod program;
