@@ -276,8 +276,17 @@ impl<'a> Home<'a> {
         println!("{}: the disk: {:.1} s", self.live.name, started.elapsed().as_secs_f64());
         let expect = Expect::Boots { source, fstype: "ext4" };
         let disks = std::slice::from_ref(&disk);
-        let machine =
-            Machine { arch: "amd64", start, disks, bus: Bus::Virtio, written: false, tpm: None, credentials: &[], keys: &[] };
+        let machine = Machine {
+            arch: "amd64",
+            start,
+            disks,
+            bus: Bus::Virtio,
+            written: false,
+            tpm: None,
+            credentials: &[],
+            fw_cfg: false,
+            keys: &[],
+        };
         let log = log_path(self.bench.logs, self.live.name, number);
         let run = machine.run(&log, self.bench.limit, |console| evidence::is_decided(console, &self.nonce, expect))?;
         fs::remove_file(&disk).map_err(at(&disk))?;
