@@ -102,7 +102,7 @@ pub struct Index {
     pub base: Location,
     /// The content, decompressed.
     pub bytes: Vec<u8>,
-    /// Its digest: whatever is computed from it can be kept under this.
+    /// The digest that settles its content, of itself or of the file that it was unpacked from: what is computed from it can be kept under it.
     pub sha256: Sha256,
     /// Which of its packages count, and before whose.
     pub policy: Policy,

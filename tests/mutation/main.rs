@@ -1,15 +1,17 @@
 //! Damaged input for every parser of RPM, ALPM and APK: no panic, and no more memory than the input can ask for.
 //!
 //! The corpus is the project's own repositories. Every round changes one input in a way that its seed determines, so that a message
-//! with target and seed is enough to have the fault again: `MKINITRD_TEST_SEED=N`. `MKINITRD_TEST_TIER=slow` gives each target five
-//! minutes, `MKINITRD_TEST_SECONDS` another time. `docs/decisions/fuzzing.md` says why this is no libFuzzer.
+//! with target and seed is enough to have the fault again: `MKINITRD_TEST_SEED=N`. `MKINITRD_TEST_TIER=slow` gives each target
+//! longer, `MKINITRD_TEST_SECONDS` another time. libFuzzer drives the same targets: `docs/decisions/fuzzing.md`.
 #![allow(clippy::print_stdout, reason = "how many rounds there were is told")]
 
+mod bound;
 mod change;
 mod memory;
 #[path = "../repositories/mod.rs"]
 #[allow(dead_code, reason = "other test programs use the rest")]
 mod repositories;
+mod seeds;
 mod targets;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,23 +20,18 @@ use std::time::{Duration, Instant};
 use change::Change;
 use targets::Target;
 
-/// What a parser may take whatever its input is: tables, decompressors' windows.
-const BASE_BYTES: usize = 4 << 20;
-/// What it may take for each byte of input, decompressed.
-const BYTES_PER_BYTE: usize = 32;
-
 /// Runs a target until its time is over.
 fn fuzz(target: &Target) {
-    let (name, corpus, parse) = (target.name, (target.corpus)(), target.parse);
+    let (name, corpus) = (target.name, (target.corpus)());
     assert!(!corpus.is_empty(), "{name}: no corpus");
     let is_slow = std::env::var("MKINITRD_TEST_TIER").is_ok_and(|tier| tier == "slow");
     let given =
         std::env::var("MKINITRD_TEST_SECONDS").ok().map(|seconds| Duration::from_secs(seconds.parse().expect("a number")));
-    let time = given.unwrap_or(if is_slow { Duration::from_secs(300) } else { Duration::from_millis(500) });
+    let time = given.unwrap_or(if is_slow { Duration::from_secs(20) } else { Duration::from_millis(500) });
     let seed: Option<u64> = std::env::var("MKINITRD_TEST_SEED").ok().map(|seed| seed.parse().expect("a number"));
     // What is whole is read: else the rounds would try the first line of the parser and nothing else.
     for input in &corpus {
-        assert!(parse(input), "{name}: an input of the corpus is refused");
+        assert!((target.parse)(input), "{name}: an input of the corpus is refused");
     }
     let (started, mut rounds, mut accepted, mut highest) = (Instant::now(), 0, 0, 0);
     // Another part of all seeds each day would find more; the same ones each time are what a first tier is for.
@@ -42,14 +39,10 @@ fn fuzz(target: &Target) {
     while started.elapsed() < time && (seed.is_none() || rounds == 0) {
         let round = first + rounds;
         let input = Change::new(round).apply(&corpus);
-        let before = memory::mark();
-        let result = catch_unwind(AssertUnwindSafe(|| parse(&input)));
-        let peak = memory::peak_since(before);
-        let limit = BASE_BYTES + BYTES_PER_BYTE * input.len();
-        assert!(result.is_ok(), "{name}: seed {round}: panic");
-        assert!(peak <= limit, "{name}: seed {round}: {peak} bytes for an input of {}", input.len());
-        accepted += u64::from(result.unwrap_or_default());
-        highest = highest.max(peak);
+        let result = catch_unwind(AssertUnwindSafe(|| bound::read(target, &input)));
+        let Ok(cost) = result else { panic!("{name}: seed {round}: see above") };
+        accepted += u64::from(cost.accepted);
+        highest = highest.max(cost.peak_bytes);
         rounds += 1;
     }
     let at_least = if is_slow { 200 } else { 2 };
@@ -63,6 +56,12 @@ fn damaged_input_is_refused_or_read_and_costs_no_more_than_it_is_worth() {
     let chosen = targets::ALL.iter().filter(|target| only.as_deref().is_none_or(|only| only == target.name));
     let count = chosen.inspect(|target| fuzz(target)).count();
     assert!(count > 0, "no such target: {only:?}");
+}
+
+#[test]
+#[ignore = "writes what libFuzzer begins with into the directory `MKINITRD_TEST_SEEDS`; `cargo xtask fuzz` runs it"]
+fn seeds_are_written() {
+    seeds::write(std::env::var_os("MKINITRD_TEST_SEEDS").expect("MKINITRD_TEST_SEEDS").as_ref());
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub const ALL: [Target; 17] = [
     Target { name: "rpm-payload", corpus: rpm_payloads, parse: rpm_payload },
     Target { name: "rpm-repomd", corpus: || vec![file(Family::Fedora, "repodata/repomd.xml")], parse: repomd },
     Target { name: "rpm-primary", corpus: || vec![metadata("primary.xml"), small_primary()], parse: |input| primary(input, b"") },
-    Target { name: "rpm-filelists", corpus: || vec![metadata("filelists.xml")], parse: |input| primary(&small_primary(), input) },
+    Target { name: "rpm-filelists", corpus: || vec![metadata("filelists.xml")], parse: filelists },
     Target { name: "alpm-package", corpus: || packages(Family::Arch, ".pkg.tar.zst"), parse: |input| read("alpm", input) },
     Target {
         name: "alpm-members",
@@ -236,6 +236,11 @@ fn repomd(input: &[u8]) -> bool {
         let options = Options { verify: false, offline: false, expired: true, files: true, now: 1_800_000_000 };
         rpm::repository::open(&spec, &World { dir, repomd: input }, &options).is_ok()
     })
+}
+
+fn filelists(input: &[u8]) -> bool {
+    thread_local!(static PRIMARY: Vec<u8> = small_primary());
+    PRIMARY.with(|list| primary(list, input))
 }
 
 fn primary(primary: &[u8], filelists: &[u8]) -> bool {

@@ -3,6 +3,7 @@
 mod bench;
 mod boot;
 mod deb;
+mod fuzz;
 mod indexes;
 mod install;
 mod kernel_installs;
@@ -19,8 +20,10 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask setup                    install what the tests need (apt-get, as root or through sudo)
 cargo xtask test                     setup, format, lints, all tests, the smoke boots
-cargo xtask test-slow [--write-docs] the second tier: the other boots (into docs/boot-matrix.md), arm64, long runs of the fault and fuzz tests
+cargo xtask test-slow [--write-docs] the second tier: the other boots (into docs/boot-matrix.md), arm64, long runs of the fault tests, the fuzzers
 cargo xtask boot [smoke|slow|full|NAME…] [--list] [--write-docs]
+cargo xtask fuzz [--seconds N] [NAME…]
+                                     drive the parsers with libFuzzer, five minutes each
 cargo xtask bench [RUNS] [--setup] [--indexes] [--only WORD]
                                      our figures beside those of the peers, into docs/benchmarks.md (as root)
 cargo xtask install [DESTDIR=DIR] [PREFIX=/usr] [HOOKS=debian]
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         "test" => test::run(test::Tier::First, &rest),
         "test-slow" => test::run(test::Tier::Second, &rest),
         "boot" => boot::run(&rest),
+        "fuzz" => fuzz::run(&rest),
         "bench" => bench::run(&rest),
         "install" => install::run(&rest),
         "deb" => deb::run(&rest),

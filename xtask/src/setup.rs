@@ -30,6 +30,7 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["erofs-utils"], "an EROFS root"),
     (&["f2fs-tools"], "power cuts on f2fs, and an f2fs root"),
     (&["fdisk"], "disks with partitions"),
+    (&["g++"], "libFuzzer"),
     (&["gcc"], "the C parts of the compression libraries"),
     (&["gpg", "gnupg"], "repositories signed for tests"),
     (&["gpgv"], "the verifier to compare with"),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::shell::{call, cargo, output};
 use crate::watch::{self, Limits};
-use crate::{boot, keys, setup};
+use crate::{boot, fuzz, keys, setup};
 
 /// How much is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,7 @@ pub fn run(tier: Tier, args: &[String]) -> Result<(), String> {
             let seeded = |name: &str| ["mkinitrd_pkg", "it", "mutation"].contains(&name);
             let limits = Limits { program: minutes(240), test: minutes(120) };
             remarks.extend(tests(&mut step, seeded, &[("MKINITRD_TEST_TIER", "slow")], limits));
+            step("fuzzers", &mut || fuzz::run(&[]));
             step("slow boots", &mut || boot::run_words(if write_docs { &["slow", "--write-docs"] } else { &["slow"] }));
         }
         _ => remarks.push("NOT RUN everything: the tools are missing".to_owned()),

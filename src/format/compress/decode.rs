@@ -19,6 +19,8 @@ use super::Format;
 
 /// Memory that the dictionary of an .xz or .lzma file may take; `xz -9` needs 65 MiB. One decoder runs per thread.
 pub const XZ_MEMORY_BYTES_MAX: u64 = 160 << 20;
+/// What is a word on its size believed for, before a byte of it is there: metadata shrink to a sixteenth.
+const ZSTD_RATIO_MAX: u64 = 24;
 /// Logarithm of the largest zstd window: 128 MiB, what `zstd --long` and the kernel's decoder allow.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Bytes of a block of the lz4 legacy frame, fixed by the format.
@@ -93,6 +95,11 @@ pub fn reader<'a, R: Read + 'a>(format: Format, input: R) -> io::Result<Box<dyn 
 
 /// Decompresses something small that is in memory, all frames of it.
 pub fn all(format: Format, bytes: &[u8], size_bytes_max: u64) -> io::Result<Vec<u8>> {
+    if format == Format::Zstd
+        && let Some(data) = at_once(bytes, size_bytes_max)
+    {
+        return Ok(data);
+    }
     read_all(&mut reader(format, bytes)?, format, size_bytes_max)
 }
 
@@ -111,6 +118,19 @@ pub fn first(format: Format, bytes: &[u8], size_bytes_max: u64) -> io::Result<(V
 /// Decompresses a file in the frame format of lz4, which apt keeps its indexes in and the kernel does not read.
 pub fn lz4_frame(bytes: &[u8], size_bytes_max: u64) -> io::Result<Vec<u8>> {
     read_all(&mut lz4_flex::frame::FrameDecoder::new(bytes), Format::Lz4, size_bytes_max)
+}
+
+/// Decompresses the one frame that the input is into room of the size that it claims, which spares a copy of everything. Nothing where it is
+/// not like that or anything is wrong: whoever reads piece by piece can say what.
+fn at_once(bytes: &[u8], size_bytes_max: u64) -> Option<Vec<u8>> {
+    let claimed = zstd::zstd_safe::get_frame_content_size(bytes).ok()??;
+    let is_believable = claimed <= size_bytes_max && claimed / ZSTD_RATIO_MAX <= bytes.len() as u64;
+    if !is_believable || zstd::zstd_safe::find_frame_compressed_size(bytes) != Ok(bytes.len()) {
+        return None;
+    }
+    let mut data = Vec::with_capacity(claimed as usize);
+    zstd::bulk::Decompressor::new().ok()?.decompress_to_buffer(bytes, &mut data).ok()?;
+    Some(data)
 }
 
 fn read_all(reader: &mut dyn Read, format: Format, size_bytes_max: u64) -> io::Result<Vec<u8>> {
