@@ -3,6 +3,7 @@
 //! A profile names the steps and their order; which step is there for which reason stands beside the name in the profile.
 //! Then [`check`] answers "would it boot?". No step knows a distribution: each looks at what lies in the tree.
 
+mod btrfs_degraded;
 mod busybox;
 pub mod check;
 mod credentials;
@@ -235,6 +236,11 @@ pub const STEPS: &[Step] = &[
         name: "md-degraded",
         about: "a udev rule that starts arrays without a disk that does not come",
         run: md_degraded::run,
+    },
+    Step {
+        name: "btrfs-degraded",
+        about: "units that let a btrfs be mounted without a disk that does not come, if `rootflags=degraded` says so",
+        run: btrfs_degraded::run,
     },
     Step { name: "hwdb", about: "the keyboard part of the hardware database, compiled", run: hwdb::run },
     Step { name: "busybox", about: "links of busybox's applets, which a trigger makes", run: busybox::run },

@@ -3,10 +3,12 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use crate::bcache;
 use crate::command::{at, run, tool};
 use crate::files::{SIZE, Type, file_system, sibling};
-use crate::luks;
-use crate::lvm;
+use crate::integrity;
+use crate::luks::{self, PASSPHRASE};
+use crate::lvm::{self, Layout};
 use crate::md::{self, Level};
 use crate::verity;
 
@@ -23,6 +25,12 @@ pub enum Disk {
     BtrfsRaid1,
     /// XFS on the whole disk, labelled `root`.
     Xfs,
+    /// F2FS on the whole disk, labelled `root`.
+    F2fs,
+    /// squashfs on the whole disk.
+    Squashfs,
+    /// EROFS on the whole disk.
+    Erofs,
     /// ext4 without `/usr`, which is on the second disk.
     SeparateUsr,
     /// ext4 in LUKS2 on the whole disk, passphrase `PASSPHRASE`.
@@ -31,16 +39,34 @@ pub enum Disk {
     LuksTpm,
     /// The same with register 7, into which all firmware measures.
     LuksTpmFirmware,
+    /// The same with a key that signs what register 12 may be.
+    LuksTpmSigned,
+    /// The same with register 12 and a PIN.
+    LuksTpmPin,
+    /// ext4 in LUKS2, opened by a recovery key and nothing else.
+    LuksRecovery,
+    /// ext4 in LUKS2, its key in a file system on the second disk.
+    LuksKeyFile,
+    /// The same with another key there.
+    LuksWrongKeyFile,
     /// ext4 in LUKS2, the header on the second disk.
     LuksDetached,
     /// ext4 in the logical volume `vg0/root`.
     Lvm,
+    /// ext4 in a thin volume `vg0/root`.
+    LvmThin,
+    /// ext4 in the volume `vg0/root`, mirrored on two disks.
+    LvmRaid1,
     /// `vg0/root` in LUKS2.
     LvmInLuks,
     /// LUKS2 in `vg0/root`.
     LuksInLvm,
     /// ext4 on a mirror of two disks.
     Md,
+    /// ext4 on two striped disks.
+    MdRaid0,
+    /// ext4 on four disks, two of which may be missing.
+    MdRaid6,
     /// ext4 on three disks, one of which may be missing.
     MdRaid5,
     /// ext4 on two striped mirrors.
@@ -55,8 +81,16 @@ pub enum Disk {
     VerityFlipped,
     /// No disk, but a directory with the root.
     Tree,
-    /// The root as squashfs.
-    Squashfs,
+    /// ext4, and a swap space on the second disk, labelled `swap`.
+    Swap,
+    /// ext4 behind a cache that is on the second disk.
+    Bcache,
+    /// ext4 in a volume of dm-integrity.
+    Integrity,
+    /// The same with a bit changed that ext4 never looks at.
+    IntegrityFlipped,
+    /// ext4 in LUKS2 with dm-integrity below.
+    LuksIntegrity,
     /// No root: ext4 with an overlay for an Alpine whose system is its initrd.
     Apkovl,
 }
@@ -66,11 +100,18 @@ pub enum Disk {
 pub struct Product {
     /// The disks in order.
     pub disks: Vec<PathBuf>,
+    /// What a machine that makes disks has beside them, and copies from.
+    pub material: Vec<PathBuf>,
     /// The state of the TPM that opens it.
     pub tpm: Option<PathBuf>,
     /// What command lines and credentials need to know of it.
     pub words: Vec<(&'static str, String)>,
 }
+
+/// Only a signature counts, and no register's value.
+const SIGNED_POLICY: &[&str] = &["--tpm2-pcrs=", "--tpm2-public-key=tests/boot/policy/public.pem", "--tpm2-public-key-pcrs=12"];
+/// Room for the memory of a machine that hibernates.
+const SWAP: u64 = 2 << 30;
 
 impl Disk {
     /// Returns the word for the table and for file names.
@@ -81,15 +122,27 @@ impl Disk {
             Disk::BtrfsSubvolume => "btrfs-subvolume",
             Disk::BtrfsRaid1 => "btrfs-raid1",
             Disk::Xfs => "xfs",
+            Disk::F2fs => "f2fs",
+            Disk::Squashfs => "squashfs",
+            Disk::Erofs => "erofs",
             Disk::SeparateUsr => "separate-usr",
             Disk::Luks => "luks2",
             Disk::LuksTpm => "luks2-tpm-pcr12",
             Disk::LuksTpmFirmware => "luks2-tpm-pcr7",
+            Disk::LuksTpmSigned => "luks2-tpm-signed",
+            Disk::LuksTpmPin => "luks2-tpm-pin",
+            Disk::LuksRecovery => "luks2-recovery",
+            Disk::LuksKeyFile => "luks2-key-disk",
+            Disk::LuksWrongKeyFile => "luks2-wrong-key-disk",
             Disk::LuksDetached => "luks2-detached",
             Disk::Lvm => "lvm",
+            Disk::LvmThin => "lvm-thin",
+            Disk::LvmRaid1 => "lvm-raid1",
             Disk::LvmInLuks => "lvm-in-luks2",
             Disk::LuksInLvm => "luks2-in-lvm",
             Disk::Md => "md-raid1",
+            Disk::MdRaid0 => "md-raid0",
+            Disk::MdRaid6 => "md-raid6",
             Disk::MdRaid5 => "md-raid5",
             Disk::MdRaid10 => "md-raid10",
             Disk::LuksOnMd => "luks2-on-md",
@@ -97,7 +150,11 @@ impl Disk {
             Disk::Verity => "verity",
             Disk::VerityFlipped => "verity-flipped",
             Disk::Tree => "tree",
-            Disk::Squashfs => "squashfs",
+            Disk::Swap => "ext4 and swap",
+            Disk::Bcache => "bcache",
+            Disk::Integrity => "integrity",
+            Disk::IntegrityFlipped => "integrity-flipped",
+            Disk::LuksIntegrity => "luks2-integrity",
             Disk::Apkovl => "apkovl",
         }
     }
@@ -108,16 +165,23 @@ impl Disk {
             Disk::Btrfs | Disk::BtrfsRaid1 => Some(Type::Btrfs),
             Disk::BtrfsSubvolume => Some(Type::BtrfsSubvolume),
             Disk::Xfs => Some(Type::Xfs),
+            Disk::F2fs => Some(Type::F2fs),
+            Disk::Squashfs => Some(Type::Squashfs),
+            Disk::Erofs => Some(Type::Erofs),
             Disk::SeparateUsr => Some(Type::SeparateUsr),
             Disk::Tree => Some(Type::Tree),
-            Disk::Squashfs => Some(Type::Squashfs),
             _ => None,
         }
     }
 
     /// Returns the word for the work that is left to a machine that makes disks.
     pub fn to_be_made(self) -> Option<&'static str> {
-        (self == Disk::BtrfsRaid1).then_some("btrfs-raid1")
+        match self {
+            Disk::BtrfsRaid1 => Some("btrfs-raid1"),
+            Disk::Integrity | Disk::IntegrityFlipped => Some("integrity"),
+            Disk::LuksIntegrity => Some("luks-integrity"),
+            _ => None,
+        }
     }
 
     /// Tells whether it is made of an ext4 file system with a root.
@@ -143,21 +207,33 @@ pub fn make_of_files(kind: Disk, tar: &Path, overlay: &Path, out: &Path) -> Resu
 /// Makes the disk `out` of a kind that holds the file system `root`.
 pub fn make(kind: Disk, root: &Path, out: &Path) -> Result<Product, String> {
     match kind {
-        Disk::Lvm => return lvm::group(root, out).map(|()| product(vec![out.to_owned()])),
+        Disk::Lvm => return lvm::group(Layout::Linear, root, out).map(product),
+        Disk::LvmThin => return lvm::group(Layout::Thin, root, out).map(product),
+        Disk::LvmRaid1 => return lvm::group(Layout::Raid1, root, out).map(product),
         Disk::Md => return md::array(Level::Raid1, root, out).map(product),
+        Disk::MdRaid0 => return md::array(Level::Raid0, root, out).map(product),
+        Disk::MdRaid6 => return md::array(Level::Raid6, root, out).map(product),
         Disk::MdRaid5 => return md::array(Level::Raid5, root, out).map(product),
         Disk::MdRaid10 => return md::array(Level::Raid10, root, out).map(product),
         Disk::Verity | Disk::VerityFlipped => {
             let hash = verity::disk(root, kind == Disk::VerityFlipped, out)?;
             return Ok(Product { words: vec![("roothash", hash)], ..product(vec![out.to_owned()]) });
         }
+        Disk::Integrity | Disk::IntegrityFlipped | Disk::LuksIntegrity => {
+            let material = sibling(out, 2);
+            copy(root, &material)?;
+            // Room for the sums and the journal.
+            File::create(out).and_then(|file| file.set_len(SIZE + SIZE / 8)).map_err(at(out))?;
+            return Ok(Product { material: vec![material], ..product(vec![out.to_owned()]) });
+        }
+        Disk::Bcache => return bcache::disks(root, out).map(product),
         Disk::LvmInLuks => {
-            lvm::group(root, out)?;
+            lvm::group(Layout::Linear, root, out)?;
             return luks::encrypt(out).map(|()| product(vec![out.to_owned()]));
         }
         Disk::LvmInLuksOnMd => {
             let inner = out.with_extension("inner");
-            lvm::group(root, &inner)?;
+            lvm::group(Layout::Linear, root, &inner)?;
             luks::encrypt(&inner)?;
             return consumed(&inner, md::array(Level::Raid1, &inner, out));
         }
@@ -166,7 +242,7 @@ pub fn make(kind: Disk, root: &Path, out: &Path) -> Result<Product, String> {
             copy(root, &inner)?;
             luks::encrypt(&inner)?;
             let made = match kind {
-                Disk::LuksInLvm => lvm::group(&inner, out).map(|()| vec![out.to_owned()]),
+                Disk::LuksInLvm => lvm::group(Layout::Linear, &inner, out),
                 _ => md::array(Level::Raid1, &inner, out),
             };
             return consumed(&inner, made);
@@ -179,15 +255,36 @@ pub fn make(kind: Disk, root: &Path, out: &Path) -> Result<Product, String> {
         let header = sibling(out, 2);
         luks::encrypt_detached(out, &header)?;
         product.disks.push(header);
+    } else if kind == Disk::Swap {
+        let swap = sibling(out, 2);
+        File::create(&swap).and_then(|file| file.set_len(SWAP)).map_err(at(&swap))?;
+        run(tool("mkswap").args(["-q", "-L", "swap"]).arg(&swap))?;
+        product.disks.push(swap);
     } else if kind != Disk::Ext4 {
         luks::encrypt(out)?;
     }
     match kind {
-        Disk::LuksTpm => product.tpm = Some(luks::enrol_tpm(out, 12)?),
-        Disk::LuksTpmFirmware => product.tpm = Some(luks::enrol_tpm(out, 7)?),
+        Disk::LuksTpm => product.tpm = Some(luks::enrol_tpm(out, &["--tpm2-pcrs=12"])?),
+        Disk::LuksTpmSigned => product.tpm = Some(luks::enrol_tpm(out, SIGNED_POLICY)?),
+        Disk::LuksTpmPin => product.tpm = Some(luks::enrol_tpm(out, &["--tpm2-pcrs=12", "--tpm2-with-pin=true"])?),
+        Disk::LuksRecovery => product.words.push(("recovery", luks::enrol_recovery(out)?)),
+        Disk::LuksKeyFile | Disk::LuksWrongKeyFile => {
+            let keys = sibling(out, 2);
+            luks::key_disk(if kind == Disk::LuksKeyFile { PASSPHRASE } else { "battery staple" }, &keys)?;
+            product.disks.push(keys);
+        }
+        Disk::LuksTpmFirmware => product.tpm = Some(luks::enrol_tpm(out, &["--tpm2-pcrs=7"])?),
         _ => {}
     }
     Ok(product)
+}
+
+/// Does what is left to do when a machine has made a disk.
+pub fn finish(kind: Disk, product: &mut Product) -> Result<(), String> {
+    for material in product.material.drain(..) {
+        fs::remove_file(&material).map_err(at(&material))?;
+    }
+    if kind == Disk::IntegrityFlipped { integrity::flip(&product.disks[0]) } else { Ok(()) }
 }
 
 fn product(disks: Vec<PathBuf>) -> Product {

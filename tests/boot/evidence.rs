@@ -39,6 +39,13 @@ const EXCUSES: &[(&str, &str, &str)] = &[
     ("kernel", "efi: UEFI not found", "QEMU starts the kernel without firmware"),
     ("kernel", "CONFIG_IMA_DISABLE_HTABLE is disabled", "Debian's kernel says so to every user of dm"),
     ("kernel", "Power-on or device reset occurred", "QEMU's SCSI disks say on the first command that they were turned on"),
+    ("kernel", "Model 'QEMU HARDDISK'", "the kernel has a list of SATA disks with quirks, QEMU's among them"),
+    ("kernel", "LPM support broken, forcing max_power", "the same"),
+    (
+        "kernel",
+        "BTRFS warning (device vda): devid 2 uuid",
+        "of `btrfs-degraded`, whose second disk is missing; where it is not, nobody says so",
+    ),
     ("kernel", "Unstable clock detected, switching default tracing clock", BUSY),
     ("kernel", "callbacks suppressed", "the kernel says that it said less"),
     ("kernel", "tsc: Unable to calibrate against PIT", BUSY),
@@ -52,6 +59,8 @@ const EXCUSES: &[(&str, &str, &str)] = &[
     ("kernel", "perf: interrupt took too long", BUSY),
     ("kernel", "rcu: INFO:", BUSY),
     ("kernel", "sched: DL replenish lagged", BUSY),
+    ("55-scsi-sg3_id.rules", "SCSI device dm-", "the rule of sg3-utils says so of every disk that is no SCSI disk"),
+    ("lvm", "dmeventd: stat failed", "volumes are watched from the real root on, whose lvm2-monitor begins with it"),
     ("lvm", "online, VG", "the udev rule of LVM says at this level that all is well"),
     ("(sd-mkdcre", "Couldn't read inherited credential", "a unit names credentials that nobody has to pass"),
 ];
@@ -98,6 +107,12 @@ fn push_message(messages: &mut Vec<String>, line: String) {
     }
 }
 
+/// Returns the word that a machine keeps in memory while it hibernates.
+pub fn hibernated(console: &str, nonce: &str) -> Option<String> {
+    let mut lines = console.lines().filter_map(|line| line.strip_prefix(nonce));
+    lines.find_map(|line| line.trim().strip_prefix("hibernates ")).map(|word| word.trim().to_owned())
+}
+
 /// Tells whether the console says all that has to come of the boot.
 pub fn is_decided(console: &str, nonce: &str, expect: Expect) -> bool {
     match expect {
@@ -132,6 +147,14 @@ pub fn faults(run: &Run, nonce: &str, expect: Expect, firmware: Firmware, journa
             unsaid.map(|text| format!("the console does not say `{text}`")).collect()
         }
     }
+}
+
+/// Tells whether `mkinitrd-pkg test` would say of a console what came of the boot. Of what begins no system it cannot know.
+pub fn misjudged(run: &Run, expect: Expect, journal: Journal) -> Option<String> {
+    let trial = mkinitrd_pkg::trial::read(&run.console);
+    let is_wanted = matches!(expect, Expect::Boots { .. });
+    let is_known = journal != Journal::None;
+    (is_known && trial.is_reached() != is_wanted).then(|| format!("`test` would have said of this console: {:?}", trial.steps))
 }
 
 fn boot_faults(evidence: &Evidence, source: &str, fstype: &str, firmware: Firmware, journal: Journal) -> Vec<String> {

@@ -17,12 +17,16 @@ pub enum Type {
     BtrfsSubvolume,
     /// XFS, labelled `root`.
     Xfs,
+    /// F2FS, labelled `root`.
+    F2fs,
+    /// squashfs.
+    Squashfs,
+    /// EROFS.
+    Erofs,
     /// ext4, labelled `root`, with an empty `/usr`, and what belongs there on the second disk, labelled `usr`.
     SeparateUsr,
     /// No file system, but a directory.
     Tree,
-    /// squashfs.
-    Squashfs,
 }
 
 /// The size of a root.
@@ -53,7 +57,11 @@ pub fn file_system(kind: Type, tar: &Path, overlay: &Path, out: &Path) -> Result
         Type::BtrfsSubvolume => BTRFS_SUBVOLUME.to_owned(),
         Type::Xfs => format!("{XFS_PROTOTYPE}\n{XFS}"),
         Type::Tree => r#"mv "$root" "$out""#.to_owned(),
-        Type::Squashfs => r#"mksquashfs "$root" "$out" -quiet -no-progress -comp gzip"#.to_owned(),
+        Type::F2fs => r#"mkfs.f2fs -q -l root "$out"; sload.f2fs -P -f "$root" -t / "$out" >/dev/null"#.to_owned(),
+        Type::Squashfs => {
+            r#"mksquashfs "$root" "$out" -noappend -quiet -no-progress -comp zstd -Xcompression-level 3"#.to_owned()
+        }
+        Type::Erofs => r#"mkfs.erofs --quiet "$out" "$root""#.to_owned(),
         Type::SeparateUsr => format!(
             r#"mkdir "$root.usr"; mv "$root"/usr/* "$root.usr/"; {ext4} -d "$root" "$out"
             mke2fs -q -F -t ext4 -L usr {EXT4_OPTIONS} -d "$root.usr" "$4""#

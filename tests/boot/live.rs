@@ -284,8 +284,9 @@ impl<'a> Home<'a> {
             written: false,
             tpm: None,
             credentials: &[],
-            keys: &[],
             has_network: false,
+            fw_cfg: false,
+            keys: &[],
         };
         let log = log_path(self.bench.logs, self.live.name, number);
         let run = machine.run(&log, self.bench.limit, |console| evidence::is_decided(console, &self.nonce, expect))?;

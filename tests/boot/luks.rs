@@ -1,6 +1,7 @@
 //! Encrypts disk images in place, offline, and gives volumes other keys than a passphrase.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::command::{at, run, tool};
@@ -10,6 +11,9 @@ use crate::tpm::Enrolling;
 pub const LUKS_UUID: &str = "6d6b696e-6974-4264-8000-6c756b730001";
 /// What opens the LUKS volume.
 pub const PASSPHRASE: &str = "correct horse";
+
+/// What a TPM may want beside.
+pub const PIN: &str = "staple";
 
 /// What reencryption takes from the end of the disk: twice the header's 16 MiB.
 const RESERVED: u64 = 32 << 20;
@@ -47,14 +51,38 @@ fn key_file(image: &Path) -> Result<PathBuf, String> {
     Ok(key)
 }
 
-/// Leaves the volume no key but one in a TPM whose register `pcr` is still zero; returns the state of the TPM.
-pub fn enrol_tpm(image: &Path, pcr: u32) -> Result<PathBuf, String> {
+/// Leaves the volume no key but one in a TPM, enrolled as `how` says; returns the state of the TPM.
+pub fn enrol_tpm(image: &Path, how: &[&str]) -> Result<PathBuf, String> {
     let tpm = Enrolling::start(&image.with_extension("tpm"))?;
-    enrol(image, &[&format!("--tpm2-device={}", tpm.device()), &format!("--tpm2-pcrs={pcr}")])?;
+    let device = format!("--tpm2-device={}", tpm.device());
+    enrol(image, &[&[device.as_str()], how].concat())?;
     tpm.end()
+}
+
+/// Leaves the volume no key but a recovery key, which is returned.
+pub fn enrol_recovery(image: &Path) -> Result<String, String> {
+    let said = enrol(image, &["--recovery-key"])?;
+    let key = said.split_whitespace().find(|word| word.len() == 71 && word.matches('-').count() == 7);
+    key.map(str::to_owned).ok_or_else(|| format!("`systemd-cryptenroll` said no recovery key, but: {said}"))
+}
+
+/// Makes the small ext4 file system `out`, labelled `KEYS`, that holds `/root.key`, readable by root alone.
+pub fn key_disk(key: &str, out: &Path) -> Result<(), String> {
+    let dir = out.with_extension("keys");
+    let file = dir.join("root.key");
+    fs::create_dir_all(&dir).map_err(at(&dir))?;
+    fs::write(&file, key).map_err(at(&file))?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).map_err(at(&file))?;
+    File::create(out).and_then(|file| file.set_len(16 << 20)).map_err(at(out))?;
+    run(tool("mke2fs").args(["-q", "-F", "-t", "ext4", "-L", "KEYS", "-E", "root_owner=0:0", "-d"]).args([&dir, out]))?;
+    fs::remove_dir_all(&dir).map_err(at(&dir))
 }
 
 fn enrol(image: &Path, how: &[&str]) -> Result<String, String> {
     let mut command = tool("systemd-cryptenroll");
-    run(command.env("PASSWORD", PASSPHRASE).args(how).args(["--wipe-slot=password".as_ref(), image.as_os_str()]))
+    run(command
+        .env("PASSWORD", PASSPHRASE)
+        .env("NEWPIN", PIN)
+        .args(how)
+        .args(["--wipe-slot=password".as_ref(), image.as_os_str()]))
 }

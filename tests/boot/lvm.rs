@@ -1,40 +1,160 @@
-//! Writes LVM2 metadata: one physical volume, one group `vg0`, one linear volume `root`, without device mapper or loop device.
+//! Writes LVM2 volumes: the group `vg0` with the volume `root`, linear, thin or mirrored, without device mapper or loop device.
 //!
 //! Layout: `lib/format_text/layout.h` and `lib/label/label.h` of LVM2. `pvck --dump headers FILE` reads it back.
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::command::at;
+use crate::command::{at, run, tool};
 use crate::esp::copy_sparse;
+use crate::files::sibling;
+
+/// What the volume is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Extents in a row.
+    Linear,
+    /// A thin volume in a pool.
+    Thin,
+    /// A mirror over two physical volumes.
+    Raid1,
+}
 
 /// Where the first extent begins.
 const DATA_START: u64 = 1 << 20;
 /// The size of an extent.
 const EXTENT: u64 = 4 << 20;
+/// The blocks of a thin pool.
+const POOL_BLOCK: u64 = 64 << 10;
 
 const SECTOR: usize = 512;
 const METADATA_START: u64 = 4096;
 const METADATA_MAGIC: &[u8; 16] = b" LVM2 x[5A%r0N*>";
-const PV_UUID: &str = "mkinit-rdpk-boot-test-phys-ical-volume";
+const PV_UUIDS: [&str; 2] = ["mkinit-rdpk-boot-test-phys-ical-volume", "mkinit-rdpk-boot-test-phys-ical-volum2"];
 const VG_UUID: &str = "mkinit-rdpk-boot-test-volu-megr-oupzer";
-const LV_UUID: &str = "mkinit-rdpk-boot-test-logi-calv-olroot";
+const LV_UUID: &str = "mkinit-rdpk-boot-test-logi-calv-olroo";
 
-/// Makes the physical volume `out` of a group out of what its volume holds.
-pub fn group(inner: &Path, out: &Path) -> Result<(), String> {
+/// Makes the physical volumes of a group out of what its volume holds: `out` and its siblings, which are returned in order.
+pub fn group(layout: Layout, inner: &Path, out: &Path) -> Result<Vec<PathBuf>, String> {
     let extents = fs::metadata(inner).map_err(at(inner))?.len().div_ceil(EXTENT);
-    let mut file = File::create(out).map_err(at(out))?;
-    file.write_all(&header(extents)).map_err(at(out))?;
-    file.set_len(DATA_START + extents * EXTENT).map_err(at(out))?;
-    copy_sparse(inner, &mut file, DATA_START)
+    let (paths, data) = match layout {
+        Layout::Linear | Layout::Thin => (vec![out.to_owned()], DATA_START),
+        Layout::Raid1 => (vec![out.to_owned(), sibling(out, 2)], DATA_START + EXTENT),
+    };
+    for (number, path) in paths.iter().enumerate() {
+        let mut file = File::create(path).map_err(at(path))?;
+        file.write_all(&header(layout, extents, number)).map_err(at(path))?;
+        file.set_len(DATA_START + (extents + layout.more_extents()) * EXTENT).map_err(at(path))?;
+        copy_sparse(inner, &mut file, data)?;
+        if layout == Layout::Thin {
+            let metadata = pool_metadata(extents, out)?;
+            copy_sparse(&metadata, &mut file, DATA_START + extents * EXTENT)?;
+            fs::remove_file(&metadata).map_err(at(&metadata))?;
+        }
+    }
+    Ok(paths)
 }
 
-/// Returns the first mebibyte of a physical volume whose volume `root` has `extents` extents.
-fn header(extents: u64) -> Vec<u8> {
+/// Makes the metadata of a thin pool whose only volume has all blocks in their order.
+fn pool_metadata(extents: u64, out: &Path) -> Result<PathBuf, String> {
+    let (text, metadata) = (out.with_extension("xml"), out.with_extension("metadata"));
+    let blocks = extents * (EXTENT / POOL_BLOCK);
+    let sectors = POOL_BLOCK / 512;
+    let xml = format!(
+        r#"<superblock uuid="" time="0" transaction="1" version="2" data_block_size="{sectors}" nr_data_blocks="{blocks}">
+<device dev_id="1" mapped_blocks="{blocks}" transaction="0" creation_time="0" snap_time="0">
+<range_mapping origin_begin="0" data_begin="0" length="{blocks}" time="0"/>
+</device>
+</superblock>
+"#
+    );
+    fs::write(&text, xml).map_err(at(&text))?;
+    File::create(&metadata).and_then(|file| file.set_len(EXTENT)).map_err(at(&metadata))?;
+    run(tool("thin_restore").arg("-i").arg(&text).arg("-o").arg(&metadata))?;
+    fs::remove_file(&text).map_err(at(&text))?;
+    Ok(metadata)
+}
+
+impl Layout {
+    /// Returns how many extents of each physical volume hold no data of the volume: metadata of a pool or of a mirror.
+    fn more_extents(self) -> u64 {
+        if self == Layout::Linear { 0 } else { 1 }
+    }
+
+    fn physical_volumes(self) -> &'static [&'static str] {
+        if self == Layout::Raid1 { &PV_UUIDS } else { &PV_UUIDS[..1] }
+    }
+
+    /// Returns the volumes as the metadata names them.
+    fn volumes(self, extents: u64) -> String {
+        let linear = |place: &str| format!("type = \"striped\"\nstripe_count = 1\nstripes = [ {place} ]");
+        match self {
+            Layout::Linear => volume("root", 't', "\"VISIBLE\"", extents, &linear("\"pv0\", 0")),
+            Layout::Thin => [
+                volume(
+                    "root",
+                    't',
+                    "\"VISIBLE\"",
+                    extents,
+                    "type = \"thin\"\nthin_pool = \"pool\"\ntransaction_id = 0\ndevice_id = 1",
+                ),
+                volume(
+                    "pool",
+                    'p',
+                    "\"VISIBLE\"",
+                    extents,
+                    &format!(
+                        "type = \"thin-pool\"\nmetadata = \"pool_tmeta\"\npool = \"pool_tdata\"\ntransaction_id = 1\n\
+                         chunk_size = {}\ndiscards = \"passdown\"\nzero_new_blocks = 1",
+                        POOL_BLOCK / 512
+                    ),
+                ),
+                volume("pool_tdata", 'd', "", extents, &linear("\"pv0\", 0")),
+                volume("pool_tmeta", 'm', "", 1, &linear(&format!("\"pv0\", {extents}"))),
+            ]
+            .concat(),
+            Layout::Raid1 => {
+                let images = "\"root_rmeta_0\", \"root_rimage_0\", \"root_rmeta_1\", \"root_rimage_1\"";
+                let segment = format!("type = \"raid1\"\ndevice_count = 2\nregion_size = 4096\nraids = [ {images} ]");
+                // Both have the same contents, as with `lvcreate --nosync` and a copy thereafter.
+                let mut text = volume("root", 't', "\"VISIBLE\", \"NOTSYNCED\"", extents, &segment);
+                for (number, [meta, image]) in [['a', 'b'], ['c', 'd']].into_iter().enumerate() {
+                    text += &volume(&format!("root_rmeta_{number}"), meta, "", 1, &linear(&format!("\"pv{number}\", 0")));
+                    text += &volume(&format!("root_rimage_{number}"), image, "", extents, &linear(&format!("\"pv{number}\", 1")));
+                }
+                text
+            }
+        }
+    }
+}
+
+/// Returns one volume of one segment; `id` ends its UUID.
+fn volume(name: &str, id: char, status: &str, extents: u64, segment: &str) -> String {
+    let status = if status.is_empty() { String::new() } else { format!(", {status}") };
+    format!(
+        r#"{name} {{
+id = "{LV_UUID}{id}"
+status = ["READ", "WRITE"{status}]
+flags = []
+creation_time = 1700000000
+creation_host = "boot-test"
+segment_count = 1
+segment1 {{
+start_extent = 0
+extent_count = {extents}
+{segment}
+}}
+}}
+"#
+    )
+}
+
+/// Returns the first mebibyte of a physical volume of a group whose volume `root` has `extents` extents.
+fn header(layout: Layout, extents: u64, number: usize) -> Vec<u8> {
     let mut out = vec![0; DATA_START as usize];
-    let device_size = DATA_START + extents * EXTENT;
-    let text = metadata(extents, device_size);
+    let device_size = DATA_START + (extents + layout.more_extents()) * EXTENT;
+    let text = metadata(layout, extents);
 
     // The label, in the second sector: header, then the physical volume with its data and metadata areas.
     let label = &mut out[SECTOR..2 * SECTOR];
@@ -42,7 +162,7 @@ fn header(extents: u64) -> Vec<u8> {
     label[8..16].copy_from_slice(&1_u64.to_le_bytes());
     label[20..24].copy_from_slice(&32_u32.to_le_bytes());
     label[24..32].copy_from_slice(b"LVM2 001");
-    label[32..64].copy_from_slice(PV_UUID.replace('-', "").as_bytes());
+    label[32..64].copy_from_slice(PV_UUIDS[number].replace('-', "").as_bytes());
     // Each list of areas ends with a pair of zeros; a data area of size 0 reaches to the end of the device.
     let areas = [device_size, DATA_START, 0, 0, 0, METADATA_START, DATA_START - METADATA_START, 0, 0];
     for (place, area) in label[64..].chunks_exact_mut(8).zip(areas) {
@@ -69,8 +189,30 @@ fn header(extents: u64) -> Vec<u8> {
 }
 
 /// Returns the metadata text with its closing NUL, which the checksum counts.
-fn metadata(extents: u64, device_size: u64) -> Vec<u8> {
-    let (device_sectors, extent_sectors, start_sectors) = (device_size / 512, EXTENT / 512, DATA_START / 512);
+fn metadata(layout: Layout, extents: u64) -> Vec<u8> {
+    let (extent_sectors, start_sectors) = (EXTENT / 512, DATA_START / 512);
+    let count = extents + layout.more_extents();
+    let device_sectors = (DATA_START + count * EXTENT) / 512;
+    let physical: String = layout
+        .physical_volumes()
+        .iter()
+        .enumerate()
+        .map(|(number, uuid)| {
+            format!(
+                r#"pv{number} {{
+id = "{uuid}"
+device = "/dev/vda"
+status = ["ALLOCATABLE"]
+flags = []
+dev_size = {device_sectors}
+pe_start = {start_sectors}
+pe_count = {count}
+}}
+"#
+            )
+        })
+        .collect();
+    let volumes = layout.volumes(extents);
     format!(
         r#"vg0 {{
 id = "{VG_UUID}"
@@ -83,35 +225,9 @@ max_lv = 0
 max_pv = 0
 metadata_copies = 0
 physical_volumes {{
-pv0 {{
-id = "{PV_UUID}"
-device = "/dev/vda"
-status = ["ALLOCATABLE"]
-flags = []
-dev_size = {device_sectors}
-pe_start = {start_sectors}
-pe_count = {extents}
-}}
-}}
+{physical}}}
 logical_volumes {{
-root {{
-id = "{LV_UUID}"
-status = ["READ", "WRITE", "VISIBLE"]
-flags = []
-creation_time = 1700000000
-creation_host = "boot-test"
-segment_count = 1
-segment1 {{
-start_extent = 0
-extent_count = {extents}
-type = "striped"
-stripe_count = 1
-stripes = [
-"pv0", 0
-]
-}}
-}}
-}}
+{volumes}}}
 }}
 contents = "Text Format Volume Group"
 version = 1

@@ -31,6 +31,8 @@ pub struct Machine<'a> {
     pub credentials: &'a [(String, String)],
     /// It has a network card, behind which is QEMU's own network with the host's loopback at 10.0.2.2.
     pub has_network: bool,
+    /// They are passed by QEMU's firmware configuration, not by SMBIOS.
+    pub fw_cfg: bool,
     /// Keys that are pressed when a passphrase is asked for.
     pub keys: &'a [&'a str],
 }
@@ -105,6 +107,12 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// How systemd asks for a passphrase.
 const PROMPT: &str = "Please enter passphrase";
+/// How sulogin offers a shell.
+const OFFER: &str = "Press Enter for maintenance";
+/// What systemd says when it begins to wait for a root.
+const WAITS: &str = "Expecting device";
+/// How long a late disk lets it wait.
+const LATE: Duration = Duration::from_secs(20);
 /// From one key to the next: an emulated keyboard forgets what comes faster than a busy host lets it look.
 const KEY_PAUSE: Duration = Duration::from_millis(400);
 
@@ -120,15 +128,42 @@ fn press(keys: &[&str], monitor: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Gives the emulator's monitor one command.
+fn tell(monitor: &Path, command: &str) -> Result<(), String> {
+    let mut stream = UnixStream::connect(monitor).map_err(at(monitor))?;
+    writeln!(stream, "{command}").map_err(at(monitor))?;
+    // It reads what was written before it sees that we are gone.
+    std::thread::sleep(KEY_PAUSE);
+    Ok(())
+}
+
 /// Adds a disk to the arguments of a machine.
 fn connect(bus: Bus, disk: &Path, written: bool, args: &mut Vec<String>) {
     let drive = format!("file={},format=raw,{}", disk.display(), if written { "cache=unsafe" } else { "snapshot=on" });
     let devices = match bus {
         Bus::Virtio => return args.extend(["-drive".into(), format!("{drive},if=virtio")]),
         Bus::VirtioScsi => &["virtio-scsi-pci", "scsi-hd,drive=disk"][..],
+        // Without a device as yet.
+        Bus::Late => &[],
+        Bus::TwoPaths => return connect_paths(2, disk, args),
+        Bus::OnePath => return connect_paths(1, disk, args),
+        Bus::Nvme4k => &["nvme,serial=boot-test,drive=disk,logical_block_size=4096,physical_block_size=4096"],
+        Bus::Usb => &["qemu-xhci", "usb-storage,drive=disk"],
+        Bus::Ahci => &["ahci,id=ahci", "ide-hd,bus=ahci.0,drive=disk"],
     };
     args.extend(["-drive".into(), format!("{drive},if=none,id=disk")]);
     args.extend(devices.iter().flat_map(|device| ["-device".to_owned(), (*device).to_owned()]));
+}
+
+/// The same disk behind several adapters, under one name: one node of the emulator, so that what is written over one path is seen over
+/// the other.
+fn connect_paths(paths: usize, disk: &Path, args: &mut Vec<String>) {
+    args.extend(["-blockdev".into(), format!("driver=raw,node-name=shared,file.driver=file,file.filename={}", disk.display())]);
+    for path in 0..paths {
+        args.extend(["-device".into(), format!("virtio-scsi-pci,id=adapter{path}")]);
+        let device = format!("scsi-hd,bus=adapter{path}.0,drive=shared,serial=boot-test,wwn=0x5000c50015ea71ac,share-rw=on");
+        args.extend(["-device".into(), device]);
+    }
 }
 
 impl Machine<'_> {
@@ -142,7 +177,7 @@ impl Machine<'_> {
         let fixed = "-accel tcg -m 2048 -smp 2 -nodefaults -display none -serial stdio -device virtio-rng-pci -no-reboot";
         args.extend(fixed.split(' ').map(str::to_owned));
         let socket = || format!("unix:{},server=on,wait=off", monitor.display());
-        args.extend(["-monitor".into(), if self.keys.is_empty() { "none".into() } else { socket() }]);
+        args.extend(["-monitor".into(), if self.keys.is_empty() && self.bus != Bus::Late { "none".into() } else { socket() }]);
         match self.start {
             Start::Kernel { kernel, initrd, append } => {
                 args.extend(["-kernel".into(), kernel.display().to_string()]);
@@ -164,7 +199,10 @@ impl Machine<'_> {
             args.extend(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"].map(str::to_owned));
         }
         for (name, value) in self.credentials {
-            args.extend(["-smbios".into(), format!("type=11,value=io.systemd.credential:{name}={value}")]);
+            args.extend(match self.fw_cfg {
+                true => ["-fw_cfg".into(), format!("name=opt/io.systemd.credentials/{name},string={value}")],
+                false => ["-smbios".into(), format!("type=11,value=io.systemd.credential:{name}={value}")],
+            });
         }
         (program, args)
     }
@@ -191,13 +229,20 @@ impl Machine<'_> {
         let mut command = tool(program);
         command.args(&args).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut guest = Guest::start(command.spawn().map_err(|error| explain(program, &error))?, log)?;
-        let mut typed = false;
+        let (mut typed, mut plugged, mut waits_since) = (false, false, None);
         let mut decided_at: Option<(Instant, End)> = None;
         let end = loop {
             std::thread::sleep(Duration::from_millis(200));
             let off = guest.is_off();
             let console = guest.console();
-            if !typed && !self.keys.is_empty() && console.contains(PROMPT) {
+            if waits_since.is_none() && console.contains(WAITS) {
+                waits_since = Some(Instant::now());
+            }
+            if self.bus == Bus::Late && !plugged && waits_since.is_some_and(|since| since.elapsed() > LATE) {
+                tell(&monitor, "device_add virtio-blk-pci,drive=disk")?;
+                plugged = true;
+            }
+            if !typed && !self.keys.is_empty() && (console.contains(PROMPT) || console.contains(OFFER)) {
                 press(self.keys, &monitor)?;
                 typed = true;
             }

@@ -8,6 +8,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a runner talks to whoever runs it")]
 
 mod apkovl;
+mod bcache;
+mod buses;
 mod command;
 mod debian;
 mod disk;
@@ -15,6 +17,8 @@ mod esp;
 mod evidence;
 mod files;
 mod image;
+mod integrity;
+mod keys;
 mod live;
 #[path = "../live/root.rs"]
 #[allow(dead_code, reason = "other test programs use the rest")]
@@ -23,6 +27,7 @@ mod luks;
 mod lvm;
 mod machine;
 mod maker;
+mod matrix;
 mod md;
 mod network;
 mod prepare;
@@ -37,6 +42,7 @@ mod server;
 mod storage;
 mod tpm;
 mod verity;
+mod volumes;
 
 use std::process::ExitCode;
 

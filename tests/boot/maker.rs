@@ -13,7 +13,11 @@ const FAILED: &str = "maker: failed";
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// The image that makers run in.
-pub const IMAGE: Scenario = Scenario { name: "maker", build: &["--generic", "--include", "tests/boot/maker.sh:/maker"], ..BASE };
+pub const IMAGE: Scenario = Scenario {
+    name: "maker",
+    build: &["--generic", "--config", "tests/boot/maker.toml", "--include", "tests/boot/maker.sh:/maker"],
+    ..BASE
+};
 
 /// Has the init do what `word` names to `disks`.
 pub fn make(word: &str, kernel: &Path, initrd: &Path, disks: &[PathBuf]) -> Result<(), String> {
@@ -27,8 +31,9 @@ pub fn make(word: &str, kernel: &Path, initrd: &Path, disks: &[PathBuf]) -> Resu
         written: true,
         tpm: None,
         credentials: &[],
-        keys: &[],
         has_network: false,
+        fw_cfg: false,
+        keys: &[],
     };
     let log = disks[0].with_extension("maker.log");
     let decided = |console: &str| console.contains(MADE) || console.contains(FAILED);

@@ -7,6 +7,8 @@ mount -t sysfs sysfs /sys
 mountpoint -q /dev || mount -t devtmpfs dev /dev
 exec >/dev/console 2>&1
 trap 'echo "maker: failed in line $LINENO"; sync; echo o >/proc/sysrq-trigger; sleep 60' EXIT
+# Nobody answers for udev here.
+export DM_DISABLE_UDEV=1
 modprobe virtio_pci
 modprobe virtio_blk
 until [ -b /dev/vda ] && [ -b /dev/vdb ]; do sleep 0.1; done
@@ -18,6 +20,23 @@ btrfs-raid1)
     btrfs device add -f /dev/vdb /mnt
     btrfs balance start -dconvert=raid1 -mconvert=raid1 /mnt
     umount /mnt
+    ;;
+integrity)
+    integritysetup format --batch-mode --no-wipe /dev/vda
+    integritysetup open /dev/vda root
+    dd if=/dev/vdb of=/dev/mapper/root bs=1M
+    sync
+    integritysetup close root
+    ;;
+luks-integrity)
+    printf %s "correct horse" >/key
+    cryptsetup luksFormat --batch-mode --type luks2 --uuid 6d6b696e-6974-4264-8000-6c756b730001 --pbkdf pbkdf2 \
+        --pbkdf-force-iterations 1000 --cipher aes-xts-plain64 --key-size 256 --sector-size 4096 \
+        --integrity hmac-sha256 --integrity-no-wipe --key-file /key /dev/vda
+    cryptsetup open --key-file /key /dev/vda root
+    dd if=/dev/vdb of=/dev/mapper/root bs=1M
+    sync
+    cryptsetup close root
     ;;
 *) echo "maker: nothing is known of \"$word\"" && false ;;
 esac

@@ -12,10 +12,14 @@ use crate::files::sibling;
 /// How an array lays data on its disks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
+    /// Two striped disks.
+    Raid0,
     /// Two mirrored disks.
     Raid1,
     /// Three disks, one of which may be missing.
     Raid5,
+    /// Four disks, two of which may be missing.
+    Raid6,
     /// Four disks: stripes over two mirrors (`near=2`).
     Raid10,
 }
@@ -35,9 +39,9 @@ const CREATED_S: u64 = 1_700_000_000;
 impl Level {
     fn disks(self) -> usize {
         match self {
-            Level::Raid1 => 2,
+            Level::Raid0 | Level::Raid1 => 2,
             Level::Raid5 => 3,
-            Level::Raid10 => 4,
+            Level::Raid6 | Level::Raid10 => 4,
         }
     }
 
@@ -45,7 +49,7 @@ impl Level {
     fn data_disks(self) -> u64 {
         match self {
             Level::Raid1 => 1,
-            Level::Raid5 | Level::Raid10 => 2,
+            Level::Raid0 | Level::Raid5 | Level::Raid6 | Level::Raid10 => 2,
         }
     }
 
@@ -53,8 +57,10 @@ impl Level {
     fn numbers(self) -> (u32, u32, u32) {
         let chunk = (CHUNK as u64 / SECTOR) as u32;
         match self {
+            Level::Raid0 => (0, 0, chunk),
             Level::Raid1 => (1, 0, 0),
             Level::Raid5 => (5, 2, chunk),       // left-symmetric
+            Level::Raid6 => (6, 2, chunk),       // the same
             Level::Raid10 => (10, 0x102, chunk), // one far copy, two near
         }
     }
@@ -110,19 +116,30 @@ fn stripe(level: Level, inner: &Path, files: &mut [File]) -> Result<(), String> 
             continue;
         }
         let (first, second) = row.split_at(CHUNK);
-        let parity: Vec<u8>;
-        let chunks: Vec<(usize, &[u8])> = if level == Level::Raid5 {
-            parity = first.iter().zip(second).map(|(one, other)| one ^ other).collect();
-            let at = 2 - number % 3;
-            vec![(at, &parity), ((at + 1) % 3, first), ((at + 2) % 3, second)]
-        } else {
-            vec![(0, first), (1, first), (2, second), (3, second)]
+        let parity: Vec<u8> = first.iter().zip(second).map(|(one, other)| one ^ other).collect();
+        let syndrome: Vec<u8> = first.iter().zip(second).map(|(one, other)| one ^ doubled(*other)).collect();
+        let chunks: Vec<(usize, &[u8])> = match level {
+            Level::Raid0 | Level::Raid1 => vec![(0, first), (1, second)],
+            Level::Raid5 => {
+                let at = 2 - number % 3;
+                vec![(at, &parity), ((at + 1) % 3, first), ((at + 2) % 3, second)]
+            }
+            Level::Raid6 => {
+                let at = 3 - number % 4;
+                vec![(at, &parity), ((at + 1) % 4, &syndrome), ((at + 2) % 4, first), ((at + 3) % 4, second)]
+            }
+            Level::Raid10 => vec![(0, first), (1, first), (2, second), (3, second)],
         };
         for (disk, chunk) in chunks {
             write_at(&mut files[disk], (number * CHUNK) as u64, chunk).map_err(at(inner))?;
         }
     }
     Ok(())
+}
+
+/// Returns the double of a byte in the field of the second parity, GF(2^8) over 0x11d.
+fn doubled(byte: u8) -> u8 {
+    (byte << 1) ^ (0x1d & (byte >> 7).wrapping_neg())
 }
 
 fn write_at(file: &mut File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {

@@ -141,7 +141,8 @@ impl Workshop {
         let out = self.dir.join(format!("{}-{}-{}.disk", scenario.release, scenario.arch, scenario.disk.name()));
         if scenario.disk.holds_ext4() {
             let (root, nonce) = self.root(scenario)?;
-            return Ok((disk::make(scenario.disk, &root, &out)?, nonce));
+            let product = disk::make(scenario.disk, &root, &out)?;
+            return Ok((self.finished(scenario.disk, product)?, nonce));
         }
         let nonce = nonce()?;
         if scenario.disk == Disk::Apkovl {
@@ -150,11 +151,18 @@ impl Workshop {
         let (tar, overlay) = self.contents(scenario, &out, &nonce)?;
         let product = disk::make_of_files(scenario.disk, &tar, &overlay, &out)?;
         fs::remove_dir_all(&overlay).map_err(at(&overlay))?;
-        if let Some(word) = scenario.disk.to_be_made() {
+        Ok((self.finished(scenario.disk, product)?, nonce))
+    }
+
+    /// Has a machine do what no program of the host can.
+    fn finished(&mut self, disk: Disk, mut product: Product) -> Result<Product, String> {
+        if let Some(word) = disk.to_be_made() {
             let image = self.image(&maker::IMAGE)?;
-            maker::make(word, &self.kernel(&maker::IMAGE, &image)?, &image, &product.disks)?;
+            let disks = [product.disks.as_slice(), &product.material].concat();
+            maker::make(word, &self.kernel(&maker::IMAGE, &image)?, &image, &disks)?;
         }
-        Ok((product, nonce))
+        disk::finish(disk, &mut product)?;
+        Ok(product)
     }
 
     /// Makes the ext4 file system that all disks with one share.

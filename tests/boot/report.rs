@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::command::at;
 use crate::live::{LIVES, Live, Lived};
+use crate::matrix;
 use crate::runner::Outcome;
 use crate::scenarios::{Bus, Change, Expect, Firmware, Scenario, Tier, Tpm, all};
 use crate::server::Server;
@@ -81,6 +82,7 @@ pub fn write_matrix(outcomes: &[Outcome], lived: &[Lived]) -> Result<(), String>
         let tier = tier_name(scenario.tier);
         let twin = scenario.twin.map_or("-".to_owned(), |twin| format!("`{twin}`"));
         let Scenario { name, shows, release, arch, disk, append, .. } = scenario;
+        let then = scenario.resumes.map_or(String::new(), |then| format!("`, then `{then}"));
         let kernel_line = append.split_whitespace().collect::<Vec<_>>().join(" ");
         let build = scenario.build.join(" ");
         let disk = match scenario.firmware {
@@ -89,7 +91,7 @@ pub fn write_matrix(outcomes: &[Outcome], lived: &[Lived]) -> Result<(), String>
             Firmware::SecureBoot => format!("{} and ESP, Secure Boot", disk.name()),
         };
         text.push_str(&format!(
-            "| `{name}` | {shows}{change} | {tier} | {release} {arch} | {disk} | `{build}` | `{kernel_line}` | {expected} | {twin} | {result} |\n"
+            "| `{name}` | {shows}{change} | {tier} | {release} {arch} | {disk} | `{build}` | `{kernel_line}{then}` | {expected} | {twin} | {result} |\n"
         ));
     }
     text.push_str(LIVES_INTRODUCTION);
@@ -101,6 +103,8 @@ pub fn write_matrix(outcomes: &[Outcome], lived: &[Lived]) -> Result<(), String>
         };
         text.push_str(&format!("| `{name}` | {shows} | {} | {result} |\n", tier_name(*tier)));
     }
+    let ways = matrix::table(|boot| written(&text, boot).map(str::to_owned))?;
+    text.push_str(&ways);
     fs::write(&path, text).map_err(at(&path))
 }
 
@@ -109,12 +113,19 @@ fn hardware(scenario: &Scenario) -> String {
     let bus = match scenario.bus {
         Bus::Virtio => "",
         Bus::VirtioScsi => ", virtio-scsi",
+        Bus::TwoPaths => ", virtio-scsi by two paths",
+        Bus::Late => ", plugged in after 20 s",
+        Bus::OnePath => ", virtio-scsi by one path of two",
+        Bus::Nvme4k => ", NVMe",
+        Bus::Usb => ", USB",
+        Bus::Ahci => ", SATA",
     };
     let tpm = match scenario.tpm {
         Tpm::None => "",
         Tpm::Enrolled => ", its TPM",
         Tpm::Other => ", another TPM",
     };
+    let channel = if scenario.fw_cfg { ", credentials by fw_cfg" } else { "" };
     let missing = scenario.missing.iter().map(|number| format!(", without disk {number}"));
     let server = match scenario.server {
         Server::None => "",
@@ -125,7 +136,7 @@ fn hardware(scenario: &Scenario) -> String {
         Server::Iscsi(Some(_)) => ", by iSCSI with CHAP",
         Server::Http => ", by HTTP",
     };
-    format!("{bus}{tpm}{server}{}", missing.collect::<String>())
+    format!("{bus}{tpm}{channel}{server}{}", missing.collect::<String>())
 }
 
 fn tier_name(tier: Tier) -> &'static str {
@@ -140,7 +151,7 @@ fn written<'a>(matrix: &'a str, scenario: &str) -> Option<&'a str> {
 
 const INTRODUCTION: &str = "# What boots
 
-Written by `cargo xtask boot full --write-docs` out of `tests/boot/scenarios.rs`, `tests/boot/storage.rs`, `tests/boot/network.rs` and `tests/boot/live.rs`; do not edit it.
+Written by `cargo xtask boot full --write-docs` out of the tables of scenarios in `tests/boot/`; do not edit it.
 
 Every boot is a real one: QEMU without hardware acceleration, Debian's own kernel, and a root file system that mmdebstrap made of
 Debian's packages, with systemd. A boot has passed when a service *of the real root* has printed a random word that only the disk

@@ -32,6 +32,17 @@ set -- /var/log/journal/*/*.journal
 journal() { journalctl -q --no-pager -o short-monotonic -D $logs "$@" "_BOOT_ID=$boot"; }
 boot=$(tr -d - </proc/sys/kernel/random/boot_id)
 echo
+case " $(cat /proc/cmdline) " in
+*" boot-test.hibernate "*)
+    # What was in memory before comes out on the console of the machine that was started thereafter, or of none.
+    word=$(cat /proc/sys/kernel/random/uuid)
+    say hibernates "$word"
+    swapon LABEL=swap
+    echo disk >/sys/power/state
+    echo
+    say way "awake again with $word"
+    ;;
+esac
 say begin
 say root $(findmnt -no SOURCE,FSTYPE /)
 say kernel $(uname -r)
@@ -49,8 +60,9 @@ done
     findmnt -rno TARGET,SOURCE,FSTYPE,OPTIONS --real
     [ ! -e /dev/mapper/control ] || { dmsetup table; dmsetup status; }
     [ ! -e /proc/mdstat ] || cat /proc/mdstat
-    lsblk -rno NAME,TYPE,LOG-SEC,TRAN,LABEL,PARTLABEL
-    journal -o cat -t systemd-cryptsetup -t systemd-repart -t multipathd
+    [ ! -e /sys/block/bcache0 ] || echo bcache0 is $(cat /sys/block/bcache0/bcache/state)
+    lsblk -rno NAME,TYPE,LOG-SEC,TRAN,LABEL,PARTLABEL,FSTYPE
+    journal -o cat -t systemd-cryptsetup -t systemd-repart -t multipathd -t boot-test
     [ ! -x /usr/bin/btrfs ] || btrfs filesystem show --mounted
 } 2>&1 | while read -r line; do say way "$line"; done
 say first $(journal _PID=1 | head -n 1)

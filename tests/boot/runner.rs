@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::command::at;
+use crate::command::{at, run, tool};
 use crate::evidence::{self, Evidence};
 use crate::live::{self, Bench, Live};
 use crate::machine::{Machine, Run, Start, log_path};
@@ -143,6 +143,7 @@ fn boot(scenario: Scenario, parts: Result<Parts, String>, logs: &Path, limit: Du
         Ok((run, parts)) => {
             outcome.faults =
                 evidence::faults(&run, &parts.nonce, scenario.expect, scenario.firmware, scenario.journal(), scenario.way);
+            outcome.faults.extend(evidence::misjudged(&run, scenario.expect, scenario.journal()));
             outcome.evidence = evidence::collect(&run.console, &parts.nonce);
             outcome.seconds = run.seconds;
             outcome.initrd_bytes = fs::metadata(&parts.image).map_or(0, |meta| meta.len());
@@ -156,7 +157,32 @@ fn boot_once(scenario: &Scenario, parts: &Parts, log: &Path, limit: Duration) ->
     let server = Running::start(scenario.server, &parts.disks, &log.with_extension("server"))?;
     let mut parts = parts.clone();
     parts.words.extend(server.words());
-    let append = parts.told(scenario.append);
+    let mut copies = Vec::new();
+    if scenario.keeps_what_is_written() {
+        for (number, disk) in parts.disks.iter_mut().enumerate() {
+            let copy = log.with_extension(format!("disk{number}"));
+            run(tool("cp").arg("--sparse=always").args([disk.as_path(), &copy]))?;
+            *disk = copy.clone();
+            copies.push(copy);
+        }
+    }
+    let mut done = start(scenario, &parts, scenario.append, log, limit)?;
+    if let (Some(then), Some(word)) = (scenario.resumes, evidence::hibernated(&done.console, &parts.nonce)) {
+        let first_s = done.seconds;
+        done = start(scenario, &parts, then, &log.with_extension("resumed.log"), limit)?;
+        done.seconds += first_s;
+        // Another memory has another word.
+        done.console = done.console.replace(&word, "the word");
+    }
+    for copy in &copies {
+        fs::remove_file(copy).map_err(at(copy))?;
+    }
+    Ok(done)
+}
+
+/// Starts the machine of a scenario with a kernel command line.
+fn start(scenario: &Scenario, parts: &Parts, append: &str, log: &Path, limit: Duration) -> Result<Run, String> {
+    let append = parts.told(append);
     let told = |(name, value): &(&str, &str)| ((*name).to_owned(), parts.told(value));
     let credentials: Vec<_> = scenario.credentials.iter().map(told).collect();
     let start = match &parts.kernel {
@@ -169,9 +195,10 @@ fn boot_once(scenario: &Scenario, parts: &Parts, log: &Path, limit: Duration) ->
         disks: if scenario.server == Server::None { &parts.disks } else { &[] },
         has_network: scenario.server != Server::None,
         bus: scenario.bus,
-        written: false,
+        written: scenario.keeps_what_is_written(),
         tpm: parts.tpm.as_deref(),
         credentials: &credentials,
+        fw_cfg: scenario.fw_cfg,
         keys: scenario.keys,
     };
     let expect: Expect = scenario.expect;

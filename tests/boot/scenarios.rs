@@ -37,6 +37,18 @@ pub enum Bus {
     Virtio,
     /// virtio-scsi, `/dev/sda`.
     VirtioScsi,
+    /// virtio-scsi by two adapters, `/dev/sda` and `/dev/sdb`.
+    TwoPaths,
+    /// The same without the second adapter.
+    OnePath,
+    /// virtio-blk, plugged in when the initrd has waited for 20 s.
+    Late,
+    /// NVMe with sectors of 4 KiB, `/dev/nvme0n1`.
+    Nvme4k,
+    /// A USB disk, `/dev/sda`.
+    Usb,
+    /// SATA, `/dev/sda`.
+    Ahci,
 }
 
 /// The TPM of a machine.
@@ -131,7 +143,11 @@ pub struct Scenario {
     pub append: &'static str,
     /// Credentials, passed by SMBIOS.
     pub credentials: &'static [(&'static str, &'static str)],
-    /// Keys that are pressed on the machine's keyboard when a passphrase is asked for, by QEMU's names.
+    /// They are passed by QEMU's firmware configuration instead.
+    pub fw_cfg: bool,
+    /// The machine hibernates and is started again; this is the kernel command line then, beside the console's.
+    pub resumes: Option<&'static str>,
+    /// Keys that are pressed on the machine's keyboard when a passphrase is asked for, or a key to open a shell, by QEMU's names.
     pub keys: &'static [&'static str],
     /// What has to come of it.
     pub expect: Expect,
@@ -154,12 +170,12 @@ const BY_LABEL: &str = "root=LABEL=root";
 /// A root in LUKS.
 pub const IN_LUKS: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root root=/dev/mapper/root";
 /// A root in a logical volume.
-const IN_LVM: &str = "root=/dev/vg0/root";
+pub const IN_LVM: &str = "root=/dev/vg0/root";
 /// A logical volume in LUKS.
 pub const LVM_IN_LUKS: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=pv root=/dev/vg0/root";
-/// `headless` asks nobody, so that a boot that cannot succeed ends soon.
-const WRONG_KEY: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
-     rd.luks.options=6d6b696e-6974-4264-8000-6c756b730001=headless=1 root=/dev/mapper/root";
+/// Nobody is asked again, so that a boot that cannot succeed ends soon. (With `headless` not even a credential is tried.)
+pub const ONE_TRY: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
+     rd.luks.options=6d6b696e-6974-4264-8000-6c756b730001=tries=1 root=/dev/mapper/root";
 /// The root is there, and nothing that drives its disk.
 pub const UNREACHABLE: &str = "root=LABEL=root systemd.default_device_timeout_sec=15";
 /// Shorter than the 90 s of every day, and long enough for udev to start on a busy host.
@@ -167,7 +183,7 @@ const NO_ROOT: &str = "root=LABEL=nonexistent systemd.default_device_timeout_sec
 
 /// What opens the volume.
 pub const RIGHT: &[(&str, &str)] = &[("cryptsetup.passphrase", "correct horse")];
-const WRONG: &[(&str, &str)] = &[("cryptsetup.passphrase", "battery staple")];
+pub const WRONG: &[(&str, &str)] = &[("cryptsetup.passphrase", "battery staple")];
 
 const IN_MAPPED: &str = "root=/dev/mapper/root";
 const BY_KEY: &[&str] = &["--full", "--host-facts", "tests/boot/facts/luks-key.json", "--kernel-package", "linux-image-amd64"];
@@ -181,6 +197,10 @@ const NO_MAP: &[&str] =
 /// `correct horse` on a keyboard with Dvorak's layout, by what an American keyboard has printed on these keys.
 const DVORAK_KEYS: &[&str] = &["i", "s", "o", "o", "d", "i", "k", "spc", "j", "s", "o", "semicolon", "d", "ret"];
 
+/// It was tried, and did not fit.
+pub const WRONG_PASSPHRASE: Expect = Expect::Refuses {
+    says: &["Failed to start systemd-cryptsetup", "Too many attempts to activate", "was not opened: a wrong passphrase"],
+};
 const PLAIN: Expect = Expect::Boots { source: "/dev/vda", fstype: "ext4" };
 
 /// What scenarios differ from.
@@ -202,6 +222,8 @@ pub const BASE: Scenario = Scenario {
     signed: false,
     append: BY_LABEL,
     credentials: &[],
+    fw_cfg: false,
+    resumes: None,
     keys: &[],
     expect: PLAIN,
     way: &[],
@@ -219,7 +241,7 @@ const OWN_INIT: &[&str] = &["--generic", "--config", "tests/boot/without-mkinitf
 const DISKLESS: &[&str] = &["--generic", "--config", "tests/boot/diskless.toml", "--with", "diskless"];
 
 /// UEFI starts a unified kernel image; its command line is in it.
-const UKI: Scenario = Scenario {
+pub const UKI: Scenario = Scenario {
     tier: Tier::Slow,
     firmware: Firmware::Uefi,
     append: "root=PARTLABEL=root",
@@ -228,6 +250,12 @@ const UKI: Scenario = Scenario {
 };
 
 impl Scenario {
+    /// Tells whether what the machine writes to its disks stays there: the emulator has no snapshot for two devices, and none for two
+    /// runs.
+    pub fn keeps_what_is_written(&self) -> bool {
+        matches!(self.bus, Bus::TwoPaths | Bus::OnePath) || self.resumes.is_some()
+    }
+
     /// Tells whose journal there is.
     pub fn journal(&self) -> Journal {
         match (self.packages, self.disk) {
@@ -245,7 +273,13 @@ const fn compressed(name: &'static str, build: &'static [&'static str]) -> Scena
 
 /// Returns all boots.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    SCENARIOS.iter().chain(crate::storage::STORAGE).chain(crate::network::NETWORK)
+    SCENARIOS
+        .iter()
+        .chain(crate::storage::STORAGE)
+        .chain(crate::buses::BUSES)
+        .chain(crate::keys::KEYS)
+        .chain(crate::volumes::VOLUMES)
+        .chain(crate::network::NETWORK)
 }
 
 /// Boots that are not about storage alone, cheap ones first.
@@ -283,16 +317,16 @@ const SCENARIOS: &[Scenario] = &[
         name: "no-root",
         shows: "a root that does not exist",
         append: NO_ROOT,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/nonexistent."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=nonexistent: no block device is that"] },
         ..BASE
     },
     Scenario {
         name: "wrong-passphrase",
         shows: "LUKS2 with another passphrase",
         disk: Disk::Luks,
-        append: WRONG_KEY,
+        append: ONE_TRY,
         credentials: WRONG,
-        expect: Expect::Refuses { says: &["Failed to start systemd-cryptsetup"] },
+        expect: WRONG_PASSPHRASE,
         ..BASE
     },
     Scenario {
@@ -308,7 +342,7 @@ const SCENARIOS: &[Scenario] = &[
         shows: "a root that does not exist, and RPM packages",
         tier: Tier::Slow,
         append: NO_ROOT,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/nonexistent."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=nonexistent: no block device is that"] },
         ..FEDORA
     },
     Scenario {
@@ -327,9 +361,9 @@ const SCENARIOS: &[Scenario] = &[
         shows: "LUKS2 with another passphrase, and RPM packages",
         tier: Tier::Slow,
         disk: Disk::Luks,
-        append: WRONG_KEY,
+        append: ONE_TRY,
         credentials: WRONG,
-        expect: Expect::Refuses { says: &["Failed to start systemd-cryptsetup"] },
+        expect: WRONG_PASSPHRASE,
         ..FEDORA
     },
     Scenario {
@@ -359,7 +393,7 @@ const SCENARIOS: &[Scenario] = &[
         packages: Some(Family::Arch),
         tier: Tier::Slow,
         append: NO_ROOT,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/nonexistent."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=nonexistent: no block device is that"] },
         ..BASE
     },
     Scenario {
@@ -485,7 +519,7 @@ const SCENARIOS: &[Scenario] = &[
         tier: Tier::Slow,
         change: Change::Truncated(50),
         append: UNREACHABLE,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=root: no block device is that"] },
         ..BASE
     },
     Scenario {
@@ -494,7 +528,7 @@ const SCENARIOS: &[Scenario] = &[
         tier: Tier::Slow,
         build: &["--host-facts", "tests/it/machines/virtio.json", "--module=-virtio_blk"],
         append: UNREACHABLE,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=root: no block device is that"] },
         ..BASE
     },
     Scenario {
@@ -522,7 +556,7 @@ const SCENARIOS: &[Scenario] = &[
         bus: Bus::VirtioScsi,
         build: &["--host-facts", "tests/it/machines/virtio-scsi.json", "--module=-virtio_scsi"],
         append: UNREACHABLE,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=root: no block device is that"] },
         ..BASE
     },
     Scenario {
@@ -564,7 +598,7 @@ const SCENARIOS: &[Scenario] = &[
         tier: Tier::Slow,
         disk: Disk::Md,
         append: "root=LABEL=root systemd.default_device_timeout_sec=15",
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=root: no block device is that"] },
         ..BASE
     },
     Scenario {

@@ -20,6 +20,19 @@ const DETACHED: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
 /// Nothing there can be mended or written to.
 const IN_VERITY: &str = "roothash=@roothash@ root=/dev/mapper/root ro fsck.mode=skip";
 
+const UNITS: &str = "tests/boot/sysext/units:/etc/systemd/system";
+const SYSTEM: &str = "tests/boot/sysext/system:/var/lib/extensions/boot-test";
+const CONFIGURATION: &str = "tests/boot/sysext/configuration:/var/lib/confexts/boot-test";
+const WITH_EXTENSIONS: &[&str] = &["--generic", "--include", UNITS, "--include", SYSTEM, "--include", CONFIGURATION];
+const WITH_CONFEXT: &[&str] = &["--generic", "--include", UNITS, "--include", CONFIGURATION];
+/// `id >/dev/ttyS0`, behind the key that opens the shell.
+const TYPED_IN_SHELL: &[&str] =
+    &["ret", "i", "d", "shift-dot", "slash", "d", "e", "v", "slash", "t", "t", "y", "shift-s", "0", "ret"];
+
+/// Neither has a label.
+const VOLATILE: &str = "root=/dev/vda systemd.volatile=overlay";
+
+const OVERLAY: Expect = Expect::Boots { source: "overlay", fstype: "overlay" };
 const TIMED_OUT: Expect = Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] };
 const UNMOUNTED: Expect = Expect::Refuses { says: &["Failed to mount sysroot.mount"] };
 const NO_SYSTEM: Expect = Expect::Refuses { says: &["Failed to start initrd-switch-root.service"] };
@@ -46,6 +59,62 @@ pub const STORAGE: &[Scenario] = &[
         shows: "XFS, and an image without the module",
         disk: Disk::Xfs,
         build: WITHOUT_XFS,
+        expect: UNMOUNTED,
+        ..STORED
+    },
+    Scenario {
+        name: "trixie-f2fs",
+        shows: "F2FS",
+        disk: Disk::F2fs,
+        build: &["--generic", "--with", "f2fs"],
+        expect: Expect::Boots { source: "/dev/vda", fstype: "f2fs" },
+        way: &["/ /dev/vda f2fs"],
+        twin: Some("f2fs-without-module"),
+        ..STORED
+    },
+    Scenario {
+        name: "f2fs-without-module",
+        shows: "F2FS, and an image without the module",
+        disk: Disk::F2fs,
+        build: &["--generic", "--module=-f2fs"],
+        expect: UNMOUNTED,
+        ..STORED
+    },
+    Scenario {
+        name: "trixie-squashfs",
+        shows: "squashfs below what is written to memory",
+        disk: Disk::Squashfs,
+        append: VOLATILE,
+        expect: OVERLAY,
+        way: &["vda disk 512 virtio   squashfs"],
+        twin: Some("squashfs-without-module"),
+        ..STORED
+    },
+    Scenario {
+        name: "squashfs-without-module",
+        shows: "the same, and an image without the module",
+        disk: Disk::Squashfs,
+        build: &["--generic", "--module=-squashfs"],
+        append: VOLATILE,
+        expect: UNMOUNTED,
+        ..STORED
+    },
+    Scenario {
+        name: "trixie-erofs",
+        shows: "EROFS below what is written to memory",
+        disk: Disk::Erofs,
+        append: VOLATILE,
+        expect: OVERLAY,
+        way: &["vda disk 512 virtio   erofs"],
+        twin: Some("erofs-without-module"),
+        ..STORED
+    },
+    Scenario {
+        name: "erofs-without-module",
+        shows: "the same, and an image without the module",
+        disk: Disk::Erofs,
+        build: &["--generic", "--module=-erofs"],
+        append: VOLATILE,
         expect: UNMOUNTED,
         ..STORED
     },
@@ -82,6 +151,49 @@ pub const STORAGE: &[Scenario] = &[
         missing: &[2],
         append: UNREACHABLE,
         expect: TIMED_OUT,
+        ..STORED
+    },
+    Scenario {
+        name: "btrfs-degraded",
+        shows: "the same with `rootflags=degraded`: it is mounted when the disk has not come in half a minute",
+        disk: Disk::BtrfsRaid1,
+        missing: &[2],
+        append: "root=LABEL=root rootflags=degraded systemd.default_device_timeout_sec=90",
+        expect: Expect::Boots { source: "/dev/vda", fstype: "btrfs" },
+        way: &["Total devices 2", "degraded"],
+        twin: Some("btrfs-disk-missing"),
+        ..STORED
+    },
+    Scenario {
+        name: "trixie-sysext",
+        shows: "extensions of the initrd's /usr and /etc, without which the root is not mounted",
+        build: WITH_EXTENSIONS,
+        way: &["an extension of the initrd says what another one has written"],
+        twin: Some("sysext-missing"),
+        ..STORED
+    },
+    Scenario {
+        name: "sysext-missing",
+        shows: "the same without the one for /usr",
+        build: WITH_CONFEXT,
+        expect: Expect::Refuses { says: &["Failed to start says.service", "Dependency failed for sysroot.mount"] },
+        ..STORED
+    },
+    Scenario {
+        name: "emergency-shell",
+        shows: "no root, and a command line that opens the emergency shell: it says who types there",
+        append: "console=tty0 console=ttyS0 root=LABEL=nonexistent systemd.default_device_timeout_sec=15 SYSTEMD_SULOGIN_FORCE=1",
+        keys: TYPED_IN_SHELL,
+        expect: Expect::Refuses { says: &["Press Enter for maintenance", "uid=0(root)"] },
+        twin: Some("emergency-locked"),
+        ..STORED
+    },
+    Scenario {
+        name: "emergency-locked",
+        shows: "the same without that word",
+        append: "console=tty0 console=ttyS0 root=LABEL=nonexistent systemd.default_device_timeout_sec=15",
+        keys: TYPED_IN_SHELL,
+        expect: Expect::Refuses { says: &["There is no shell here"] },
         ..STORED
     },
     Scenario {

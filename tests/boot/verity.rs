@@ -33,7 +33,8 @@ fn uuid(hex: &str) -> String {
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
-fn flip_bit(path: &Path, offset: u64) -> Result<(), String> {
+/// Changes the lowest bit of a byte.
+pub fn flip_bit(path: &Path, offset: u64) -> Result<(), String> {
     let mut file = File::options().read(true).write(true).open(path).map_err(at(path))?;
     let mut byte = [0];
     let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut byte));

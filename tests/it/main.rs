@@ -42,6 +42,7 @@ mod solver;
 mod status;
 mod storage;
 mod surroundings;
+mod trial;
 mod trixie;
 mod trust;
 mod trust_alpm;
