@@ -22,5 +22,6 @@ pub mod report;
 pub mod settings;
 pub mod store;
 pub mod tree;
+pub mod trial;
 pub mod uki;
 pub mod unpack;

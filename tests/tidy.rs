@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The top-level modules by rank; a module imports only lower ranks (and its own).
-const RANKS: [(&str, u8); 24] = [
+const RANKS: [(&str, u8); 25] = [
     ("base", 0),
     ("format", 1),
     ("config", 2),
@@ -26,6 +26,7 @@ const RANKS: [(&str, u8); 24] = [
     ("plan", 4),
     ("prune", 4),
     ("settings", 4),
+    ("trial", 4),
     ("uki", 4),
     ("unpack", 4),
     ("pipeline", 5),
@@ -199,7 +200,7 @@ fn only_the_host_the_store_and_delivery_touch_the_machine() {
     let forbidden =
         ["env::var", "env::args", "env::current_dir", "env::temp_dir", "/proc/", "/sys/", "std::process::Command", "TcpStream"];
     // These write such paths into the image, or compare with them.
-    let quoted = ["finalize/emergency.rs", "finalize/links.rs", "format/crypttab.rs"];
+    let quoted = ["finalize/btrfs_degraded.rs", "finalize/links.rs", "format/crypttab.rs"];
     let mut problems = Vec::new();
     for file in sources() {
         if allowed.iter().any(|prefix| file.path.starts_with(prefix)) || quoted.contains(&file.path.as_str()) {

@@ -81,6 +81,8 @@ pub enum Command {
     Profiles(Profiles),
     /// Tell whether an image would boot this machine, and whether it is what would be made now.
     Check(CheckArgs),
+    /// Boot an image in QEMU and tell how far it comes: nothing of it runs on this machine, and no disk is written to.
+    Test(TrialArgs),
     /// List the kernels of this machine with their images: made by what, when, stale or not. Exits with 7 if there is something to do.
     Status(StatusArgs),
     /// Show what this machine is, as far as an image depends on it.
@@ -376,6 +378,37 @@ pub struct CheckArgs {
     /// The machine that this file describes (`mkinitrd-pkg host --json`) instead of this host.
     #[arg(long, value_name = "FILE")]
     pub host_facts: Option<PathBuf>,
+}
+
+/// Options of `test`.
+#[derive(Debug, Clone, Args)]
+pub struct TrialArgs {
+    /// The image.
+    pub image: PathBuf,
+    /// The kernel's file [default: this machine's of the version that the image is for].
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+    /// A disk, raw or qcow2, that the machine has (may be repeated). What is written to it is thrown away.
+    #[arg(long, value_name = "FILE")]
+    pub disk: Vec<PathBuf>,
+    /// The kernel command line, as `root=LABEL=root`.
+    #[arg(long, value_name = "TEXT")]
+    pub cmdline: Option<String>,
+    /// A system credential, as `cryptsetup.passphrase=TEXT` (may be repeated).
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub credential: Vec<String>,
+    /// The architecture [default: that of the image].
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<String>,
+    /// The machine's memory in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
+    pub memory: u32,
+    /// How long the boot may take, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// Use the processor's virtualization: ten times faster, where /dev/kvm works.
+    #[arg(long)]
+    pub kvm: bool,
 }
 
 /// Options of `status`.

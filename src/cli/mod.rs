@@ -22,6 +22,7 @@ mod signals;
 mod sizes;
 mod status;
 mod style;
+mod trial;
 mod uki;
 mod unpack;
 mod update_initramfs;
@@ -144,6 +145,7 @@ pub fn run() -> ExitCode {
         Command::Unpack(args) => unpack::run(args, &cli.global),
         Command::Profiles(args) => profiles::run(args, &cli.global),
         Command::Check(args) => check::run(args, &cli.global, &progress),
+        Command::Test(args) => trial::run(args, &cli.global),
         Command::Status(args) => status::run(args, &cli.global, &progress),
         Command::Host(args) => host::run(args, &cli.global),
         Command::KernelInstall(args) => kernel_install::run(args, &cli.global),

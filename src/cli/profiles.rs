@@ -73,7 +73,7 @@ fn show_parent(name: &str, layers: &Layers) -> Result<(), Failure> {
 }
 
 /// The lists of a profile by the key under which a drop-in changes them.
-fn lists(profile: &Profile) -> [(&'static str, &[Item]); 18] {
+fn lists(profile: &Profile) -> [(&'static str, &[Item]); 19] {
     [
         ("with", &profile.with),
         ("distro.suites", &profile.suites),
@@ -90,6 +90,7 @@ fn lists(profile: &Profile) -> [(&'static str, &[Item]); 18] {
         ("prune", &profile.prune),
         ("dlopen", &profile.dlopen),
         ("finalize", &profile.finalize),
+        ("finalize.install", &profile.install),
         ("finalize.enable", &profile.enable),
         ("finalize.masks", &profile.masks),
         ("finalize.users", &profile.users),

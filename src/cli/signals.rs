@@ -12,6 +12,7 @@ pub fn install() {
         if let Some(signal) = signals.forever().next() {
             crate::deliver::abandon_all();
             crate::host::sign::abandon();
+            crate::host::emulate::abandon();
             std::process::exit(128 + signal);
         }
     });

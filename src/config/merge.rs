@@ -79,6 +79,8 @@ pub struct Profile {
     pub plugins: Vec<Plugin>,
     /// Finalizers.
     pub finalize: Vec<Item>,
+    /// Files that the program brings itself.
+    pub install: Vec<Item>,
     /// Links for units that start and for alternatives.
     pub enable: Vec<Item>,
     /// Masked units.
@@ -123,6 +125,7 @@ impl Profile {
             &self.prune,
             &self.dlopen,
             &self.finalize,
+            &self.install,
             &self.enable,
             &self.masks,
             &self.users,
@@ -275,6 +278,7 @@ fn apply(profile: &mut Profile, body: Body) {
     apply_change(&mut profile.prune, body.prune, "prune rule", warnings);
     apply_change(&mut profile.dlopen, body.dlopen, "dlopen feature", warnings);
     apply_change(&mut profile.finalize, body.finalize, "finalizer", warnings);
+    apply_change(&mut profile.install, body.install, "installed file", warnings);
     apply_change(&mut profile.enable, body.enable, "enabled link", warnings);
     apply_change(&mut profile.masks, body.masks, "mask", warnings);
     apply_change(&mut profile.users, body.users, "user", warnings);

@@ -141,6 +141,8 @@ pub struct Body {
     pub plugins: Vec<Plugin>,
     /// Finalizers.
     pub finalize: Change,
+    /// Files that the program brings itself.
+    pub install: Change,
     /// Links for units that start and for alternatives.
     pub enable: Change,
     /// Units that are masked.
@@ -346,6 +348,7 @@ fn read_body(table: &mut Table) -> Result<Body, DocumentError> {
 
     let mut finalize = table.table("finalize")?;
     body.finalize = add_and_remove(&mut finalize)?;
+    body.install = change(&mut finalize, "install")?;
     body.enable = change(&mut finalize, "enable")?;
     body.masks = change(&mut finalize, "masks")?;
     body.users = change(&mut finalize, "users")?;

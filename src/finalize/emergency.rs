@@ -10,61 +10,8 @@ use crate::tree::{Entry, Tree, TreePath};
 const UNITS: [&str; 2] = ["emergency", "rescue"];
 const SULOGIN_SHELL: &str = "usr/lib/systemd/systemd-sulogin-shell";
 const EXPLAINER: &str = "usr/lib/mkinitrd-pkg/emergency";
-/// Only a shell and systemctl are sure to be there; whatever else is missing costs a paragraph.
-const EXPLAINER_TEXT: &str = r#"#!/bin/sh
-# Stands in for sulogin, which would only say that root is locked.
-read -r cmdline </proc/cmdline
-case " $cmdline " in
-*" SYSTEMD_SULOGIN_FORCE=1 "*|*" SYSTEMD_SULOGIN_FORCE "*|*" systemd.setenv=SYSTEMD_SULOGIN_FORCE=1 "*)
-    export SYSTEMD_SULOGIN_FORCE=1
-    [ -x /usr/lib/systemd/systemd-sulogin-shell ] && exec /usr/lib/systemd/systemd-sulogin-shell "$1"
-    exec /bin/sh
-    ;;
-esac
-# Without colours: a serial console may be read by a person or a program.
-export SYSTEMD_COLORS=0
-line=
-have() { command -v "$1" >/dev/null 2>&1; }
-echo
-echo "The boot has stopped in the initrd: the real root was not reached."
-echo
-echo "Failed units:"
-have systemctl && systemctl --no-pager --no-legend --plain --failed
-echo
-echo "Last errors:"
-have journalctl && journalctl --no-pager --quiet --boot --priority=err --lines=15 --output=short-monotonic
-echo
-echo "Kernel command line:"
-set -f
-for word in $cmdline; do
-    # Whoever stands before the console may read everything but what would open the disk.
-    case $word in
-    *[Pp]ass*=*|*[Cc]redential*=*|*[Ss]ecret*=*) word="${word%%=*}=(hidden)" ;;
-    esac
-    line="$line $word"
-done
-set +f
-echo " $line"
-echo
-echo "Block devices:"
-devices=
-if have lsblk; then
-    devices=$(lsblk --noheadings --output NAME,SIZE,TYPE,FSTYPE,LABEL,UUID 2>/dev/null)
-elif have blkid; then
-    devices=$(blkid 2>/dev/null)
-fi
-echo "${devices:-  none: there is no disk, or no driver for it in the image}"
-echo
-echo "There is no shell here, because root has no password in this image. To get one, add"
-echo "  SYSTEMD_SULOGIN_FORCE=1"
-echo "to the kernel command line in the boot menu and start again."
-echo
-echo "Press Enter to try once more, Ctrl+Alt+Del to restart."
-if read -r answer; then
-    systemctl daemon-reload
-    exec systemctl --no-block isolate default.target
-fi
-"#;
+/// Stands in for sulogin. Only a shell and systemctl are sure to be there; whatever else is missing costs a paragraph.
+const EXPLAINER_TEXT: &str = include_str!("emergency.sh");
 
 pub(super) fn run(tree: &mut Tree, context: &Context<'_>, notes: &mut Notes) -> Result<(), Error> {
     let units: Vec<&str> = UNITS.into_iter().filter(|unit| tree.read(&unit_path(unit)).is_some()).collect();
@@ -169,21 +116,109 @@ mod tests {
         assert!(tree.get(&TreePath::literal("usr/lib/systemd/system/rescue.service.d")).is_none(), "there is no rescue.service");
     }
 
-    #[test]
-    fn secrets_of_the_command_line_stay_hidden() {
-        // The explainer itself, with a command line of its own instead of the kernel's.
+    /// A machine as the explainer sees it: what its files below `/proc`, `/dev`, `/sys` and `/sysroot` hold. Returns what it says.
+    fn explained(cmdline: &str, files: &[(&str, &str)]) -> String {
         let dir = tempfile::tempdir().expect("a directory");
-        let cmdline = dir.path().join("cmdline");
-        let words = "root=LABEL=* quiet systemd.set_credential=cryptsetup.passphrase:hunter2 rd.iscsi.password=hunter2 splash";
-        std::fs::write(&cmdline, format!("{words}\n")).expect("writing");
+        let root = dir.path().to_string_lossy().into_owned();
+        let cmdline = format!("{cmdline}\n");
+        for (name, text) in files.iter().chain(&[("proc/cmdline", cmdline.as_str()), ("proc/mounts", "tmpfs / tmpfs rw 0 0\n")]) {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+            let text = text.replace("/sysroot", &format!("{root}/sysroot"));
+            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("a file");
+            std::io::Write::write_all(&mut file, text.as_bytes()).expect("writing");
+        }
         // The machine that runs this test is neither asked nor restarted.
-        let script = EXPLAINER_TEXT.replace("systemctl", "true").replace("journalctl", "true");
-        let script = script.replace("/proc/cmdline", &cmdline.to_string_lossy());
+        let mut script = EXPLAINER_TEXT.replace("systemctl", "true").replace("journalctl", "true").replace("lsblk", "true");
+        script = script.replace("/dev/null", "@null@");
+        for place in ["/proc/", "/dev/", "/sysroot", "/sys/class"] {
+            script = script.replace(&format!(" {place}"), &format!(" {root}{place}"));
+            script = script.replace(&format!("={place}"), &format!("={root}{place}"));
+            script = script.replace(&format!("<{place}"), &format!("<{root}{place}"));
+            script = script.replace(&format!("\"{place}"), &format!("\"{root}{place}"));
+        }
+        // What the command line says stays as it is.
+        script = script.replace(&format!(" {root}/dev/*)"), " /dev/*)").replace(&format!(" {root}/dev/nfs)"), " /dev/nfs)");
+        script = script.replace("@null@", "/dev/null").replace("node=$1", &format!("node={root}$1"));
         let mut shell = std::process::Command::new("sh");
         let output = shell.arg("-c").arg(script).stdin(std::process::Stdio::null()).output().expect("sh");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let hidden = "  root=LABEL=* quiet systemd.set_credential=(hidden) rd.iscsi.password=(hidden) splash\n";
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.is_empty(), "{said}");
+        String::from_utf8_lossy(&output.stdout).replace(&root, "")
+    }
+
+    #[test]
+    fn secrets_of_the_command_line_stay_hidden() {
+        let words = "root=LABEL=* quiet systemd.set_credential=cryptsetup.passphrase:hunter2 rd.iscsi.password=hunter2 splash \
+                     netroot=iscsi:me:hunter2@10.0.2.2::::iqn.x";
+        let text = explained(words, &[]);
+        let hidden = "  root=LABEL=* quiet systemd.set_credential=(hidden) rd.iscsi.password=(hidden) splash netroot=(hidden)\n";
         assert!(text.contains(hidden) && !text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn what_a_machine_lacks_is_named() {
+        const SYSROOT: (&str, &str) = ("proc/mounts", "/dev/vda /sysroot ext4 rw 0 0\n");
+        let cases: [(&str, &[(&str, &str)], &[&str]); 11] = [
+            (
+                "root=LABEL=root",
+                &[],
+                &["root=LABEL=root: no block device is that (there is no /dev/disk/by-label/root)", "--full"],
+            ),
+            ("root=UUID=1-2 ro", &[("dev/disk/by-uuid/1-2", "")], &["The root was not mounted: see the errors"]),
+            ("root=/dev/vg0/root", &[], &["root=/dev/vg0/root: no block device is that (there is no /dev/vg0/root)"]),
+            ("quiet", &[], &["names no root=, and no disk has a partition of the type"]),
+            ("root=LABEL=r", &[("dev/disk/by-label/r", ""), SYSROOT], &["holds no system", "mount.usr=", "rootflags=subvol="]),
+            (
+                "root=LABEL=r mount.usr=LABEL=u",
+                &[("dev/disk/by-label/r", ""), SYSROOT, ("sysroot/sbin/init", "")],
+                &["mount.usr=LABEL=u: no block device is that"],
+            ),
+            (
+                "rd.luks.name=1-2=root root=/dev/mapper/root",
+                &[],
+                &["The encrypted volume 1-2 is not there", "root=/dev/mapper/root"],
+            ),
+            (
+                "rd.luks.uuid=luks-1-2 root=/dev/mapper/luks-1-2",
+                &[("dev/disk/by-uuid/1-2", "")],
+                &["The encrypted volume 1-2 was not opened: a wrong passphrase"],
+            ),
+            (
+                "root=LABEL=r",
+                &[("proc/mdstat", "Personalities : [raid5]\nmd127 : inactive sda[0](S)\n      99 blocks\n\n")],
+                &["The array md127 was not started", "root=LABEL=r"],
+            ),
+            ("root=nfs4:10.0.2.2:/x ip=dhcp", &[], &["no network card, or no driver for it in the image"]),
+            (
+                "root=nfs4:10.0.2.2:/x ip=dhcp",
+                &[("sys/class/net/lo/operstate", "unknown\n"), ("sys/class/net/eth0/operstate", "down\n")],
+                &["The network card eth0 has no connection"],
+            ),
+        ];
+        for (cmdline, files, sentences) in cases {
+            let text = explained(cmdline, files);
+            let missing = text.split_once("What is missing:\n").map_or("", |(_, rest)| rest);
+            let missing = missing.split_once("Kernel command line:").map_or("", |(text, _)| text);
+            for sentence in sentences {
+                assert!(missing.contains(sentence), "{cmdline}: {sentence}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_to_be_missing_that_is_there() {
+        let files: &[(&str, &str)] = &[
+            ("dev/disk/by-label/r", ""),
+            ("dev/disk/by-uuid/1-2", ""),
+            ("dev/mapper/root", ""),
+            ("sysroot/sbin/init", ""),
+            ("proc/mounts", "/dev/vda /sysroot ext4 rw 0 0\n"),
+            ("proc/mdstat", "Personalities : [raid1]\nmd127 : active raid1 sda[0] sdb[1]\n"),
+            ("sys/class/net/eth0/operstate", "up\n"),
+        ];
+        let text = explained("root=LABEL=r rd.luks.name=1-2=root ip=dhcp", files);
+        assert!(!text.contains("What is missing"), "{text}");
     }
 
     #[test]

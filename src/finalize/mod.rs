@@ -16,6 +16,7 @@ mod enable;
 mod hwdb;
 mod init;
 mod initrd_release;
+mod install;
 mod ldconfig;
 mod links;
 mod locale;
@@ -70,6 +71,8 @@ impl std::str::FromStr for Emergency {
 pub struct Options {
     /// Lines in the syntax of sysusers.d(5) for users that packages make in scripts: `u tss - "TPM software stack" …`.
     pub users: Vec<Item>,
+    /// Files that the program brings itself: `FILE -> PATH`.
+    pub install: Vec<Item>,
     /// Links: `TARGET.wants/UNIT` for units that start in this image, or `LINK -> TARGET`.
     pub enable: Vec<Item>,
     /// Units that must not start in an initrd.
@@ -250,6 +253,7 @@ pub const STEPS: &[Step] = &[
     Step { name: "crypto-policies", about: "the links of the system's policy for cryptography", run: crypto_policies::run },
     Step { name: "ldconfig", about: "`/etc/ld.so.cache` and the links of libraries", run: ldconfig::run },
     Step { name: "emergency", about: "what the console offers when the root cannot be reached", run: emergency::run },
+    Step { name: "install", about: "files of this program's own: generators and units", run: install::run },
     Step {
         name: "enable",
         about: "units that start in this image, alternatives, and examples that become configuration",

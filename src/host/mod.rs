@@ -4,6 +4,7 @@ pub mod apk;
 pub mod apt;
 pub mod declared;
 pub mod dnf;
+pub mod emulate;
 pub mod facts;
 pub mod kernels;
 pub mod keyboard;

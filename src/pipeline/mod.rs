@@ -457,6 +457,7 @@ fn finalize_tree(
     let profile = request.profile;
     let options = finalize::Options {
         users: profile.users.clone(),
+        install: profile.install.clone(),
         enable: profile.enable.clone(),
         masks: profile.masks.clone(),
         emergency: emergency(profile)?,

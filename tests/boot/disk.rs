@@ -79,6 +79,8 @@ pub enum Disk {
     Verity,
     /// The same with a bit changed that ext4 never looks at.
     VerityFlipped,
+    /// No disk, but a directory with the root.
+    Tree,
     /// ext4, and a swap space on the second disk, labelled `swap`.
     Swap,
     /// ext4 behind a cache that is on the second disk.
@@ -147,6 +149,7 @@ impl Disk {
             Disk::LvmInLuksOnMd => "lvm-in-luks2-on-md",
             Disk::Verity => "verity",
             Disk::VerityFlipped => "verity-flipped",
+            Disk::Tree => "tree",
             Disk::Swap => "ext4 and swap",
             Disk::Bcache => "bcache",
             Disk::Integrity => "integrity",
@@ -166,6 +169,7 @@ impl Disk {
             Disk::Squashfs => Some(Type::Squashfs),
             Disk::Erofs => Some(Type::Erofs),
             Disk::SeparateUsr => Some(Type::SeparateUsr),
+            Disk::Tree => Some(Type::Tree),
             _ => None,
         }
     }

@@ -154,6 +154,14 @@ pub fn faults(run: &Run, nonce: &str, expect: Expect, firmware: Firmware, journa
     }
 }
 
+/// Tells whether `mkinitrd-pkg test` would say of a console what came of the boot. Of what begins no system it cannot know.
+pub fn misjudged(run: &Run, expect: Expect, journal: Journal) -> Option<String> {
+    let trial = mkinitrd_pkg::trial::read(&run.console);
+    let is_wanted = matches!(expect, Expect::Boots { .. });
+    let is_known = journal != Journal::None;
+    (is_known && trial.is_reached() != is_wanted).then(|| format!("`test` would have said of this console: {:?}", trial.steps))
+}
+
 fn boot_faults(evidence: &Evidence, source: &str, fstype: &str, firmware: Firmware, journal: Journal) -> Vec<String> {
     let mut faults = Vec::new();
     let wanted = format!("{source} {fstype}");

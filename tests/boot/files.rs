@@ -25,6 +25,8 @@ pub enum Type {
     Erofs,
     /// ext4, labelled `root`, with an empty `/usr`, and what belongs there on the second disk, labelled `usr`.
     SeparateUsr,
+    /// No file system, but a directory.
+    Tree,
 }
 
 /// The size of a root.
@@ -40,7 +42,11 @@ pub fn sibling(disk: &Path, number: usize) -> PathBuf {
 /// Makes the file system `out` of a type, and its sibling where it needs one.
 pub fn file_system(kind: Type, tar: &Path, overlay: &Path, out: &Path) -> Result<(), String> {
     let usr = sibling(out, 2);
-    let images: &[&Path] = if kind == Type::SeparateUsr { &[out, &usr] } else { &[out] };
+    let images: &[&Path] = match kind {
+        Type::SeparateUsr => &[out, &usr],
+        Type::Tree | Type::Squashfs => &[],
+        _ => &[out],
+    };
     for image in images {
         File::create(image).and_then(|file| file.set_len(SIZE)).map_err(at(image))?;
     }
@@ -50,6 +56,7 @@ pub fn file_system(kind: Type, tar: &Path, overlay: &Path, out: &Path) -> Result
         Type::Btrfs => r#"mkfs.btrfs -q -L root --rootdir "$root" "$out""#.to_owned(),
         Type::BtrfsSubvolume => BTRFS_SUBVOLUME.to_owned(),
         Type::Xfs => format!("{XFS_PROTOTYPE}\n{XFS}"),
+        Type::Tree => r#"mv "$root" "$out""#.to_owned(),
         Type::F2fs => r#"mkfs.f2fs -q -l root "$out"; sload.f2fs -P -f "$root" -t / "$out" >/dev/null"#.to_owned(),
         Type::Squashfs => {
             r#"mksquashfs "$root" "$out" -noappend -quiet -no-progress -comp zstd -Xcompression-level 3"#.to_owned()

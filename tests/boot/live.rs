@@ -284,6 +284,7 @@ impl<'a> Home<'a> {
             written: false,
             tpm: None,
             credentials: &[],
+            has_network: false,
             fw_cfg: false,
             keys: &[],
         };

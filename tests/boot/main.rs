@@ -27,7 +27,9 @@ mod luks;
 mod lvm;
 mod machine;
 mod maker;
+mod matrix;
 mod md;
+mod network;
 mod prepare;
 mod report;
 #[path = "../repositories/mod.rs"]
@@ -36,6 +38,7 @@ mod repositories;
 mod root;
 mod runner;
 mod scenarios;
+mod server;
 mod storage;
 mod tpm;
 mod verity;

@@ -31,6 +31,7 @@ pub fn make(word: &str, kernel: &Path, initrd: &Path, disks: &[PathBuf]) -> Resu
         written: true,
         tpm: None,
         credentials: &[],
+        has_network: false,
         fw_cfg: false,
         keys: &[],
     };

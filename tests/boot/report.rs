@@ -6,8 +6,10 @@ use std::path::Path;
 
 use crate::command::at;
 use crate::live::{LIVES, Live, Lived};
+use crate::matrix;
 use crate::runner::Outcome;
 use crate::scenarios::{Bus, Change, Expect, Firmware, Scenario, Tier, Tpm, all};
+use crate::server::Server;
 
 /// Returns one line for a scenario that is done.
 pub fn line(outcome: &Outcome) -> String {
@@ -101,6 +103,8 @@ pub fn write_matrix(outcomes: &[Outcome], lived: &[Lived]) -> Result<(), String>
         };
         text.push_str(&format!("| `{name}` | {shows} | {} | {result} |\n", tier_name(*tier)));
     }
+    let ways = matrix::table(|boot| written(&text, boot).map(str::to_owned))?;
+    text.push_str(&ways);
     fs::write(&path, text).map_err(at(&path))
 }
 
@@ -123,7 +127,16 @@ fn hardware(scenario: &Scenario) -> String {
     };
     let channel = if scenario.fw_cfg { ", credentials by fw_cfg" } else { "" };
     let missing = scenario.missing.iter().map(|number| format!(", without disk {number}"));
-    format!("{bus}{tpm}{channel}{}", missing.collect::<String>())
+    let server = match scenario.server {
+        Server::None => "",
+        Server::Gone => ", no server",
+        Server::Nfs(_) => ", by NFS",
+        Server::Nbd => ", by NBD",
+        Server::Iscsi(None) | Server::IscsiEach => ", by iSCSI",
+        Server::Iscsi(Some(_)) => ", by iSCSI with CHAP",
+        Server::Http => ", by HTTP",
+    };
+    format!("{bus}{tpm}{channel}{server}{}", missing.collect::<String>())
 }
 
 fn tier_name(tier: Tier) -> &'static str {

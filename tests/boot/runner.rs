@@ -12,6 +12,7 @@ use crate::machine::{Machine, Run, Start, log_path};
 use crate::prepare::{Parts, Workshop};
 use crate::report;
 use crate::scenarios::{Expect, Firmware, Scenario};
+use crate::server::{Running, Server};
 
 /// The wall clock limit of one boot: several times what a loaded machine with two cores needs.
 const LIMIT_S: u64 = 300;
@@ -142,6 +143,7 @@ fn boot(scenario: Scenario, parts: Result<Parts, String>, logs: &Path, limit: Du
         Ok((run, parts)) => {
             outcome.faults =
                 evidence::faults(&run, &parts.nonce, scenario.expect, scenario.firmware, scenario.journal(), scenario.way);
+            outcome.faults.extend(evidence::misjudged(&run, scenario.expect, scenario.journal()));
             outcome.evidence = evidence::collect(&run.console, &parts.nonce);
             outcome.seconds = run.seconds;
             outcome.initrd_bytes = fs::metadata(&parts.image).map_or(0, |meta| meta.len());
@@ -152,7 +154,9 @@ fn boot(scenario: Scenario, parts: Result<Parts, String>, logs: &Path, limit: Du
 }
 
 fn boot_once(scenario: &Scenario, parts: &Parts, log: &Path, limit: Duration) -> Result<Run, String> {
+    let server = Running::start(scenario.server, &parts.disks, &log.with_extension("server"))?;
     let mut parts = parts.clone();
+    parts.words.extend(server.words());
     let mut copies = Vec::new();
     if scenario.keeps_what_is_written() {
         for (number, disk) in parts.disks.iter_mut().enumerate() {
@@ -188,7 +192,8 @@ fn start(scenario: &Scenario, parts: &Parts, append: &str, log: &Path, limit: Du
     let machine = Machine {
         arch: scenario.arch,
         start,
-        disks: &parts.disks,
+        disks: if scenario.server == Server::None { &parts.disks } else { &[] },
+        has_network: scenario.server != Server::None,
         bus: scenario.bus,
         written: scenario.keeps_what_is_written(),
         tpm: parts.tpm.as_deref(),

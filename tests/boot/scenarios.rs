@@ -2,6 +2,7 @@
 
 use crate::disk::Disk;
 use crate::repositories::Family;
+use crate::server::Server;
 
 /// When a scenario is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +123,8 @@ pub struct Scenario {
     pub arch: &'static str,
     /// The disk that it boots from.
     pub disk: Disk,
+    /// What has the disk, if the machine reaches it over a network.
+    pub server: Server,
     /// How the machine has that disk.
     pub bus: Bus,
     /// Which of several disks, counted from 1, are not there.
@@ -195,8 +198,9 @@ const NO_MAP: &[&str] =
 const DVORAK_KEYS: &[&str] = &["i", "s", "o", "o", "d", "i", "k", "spc", "j", "s", "o", "semicolon", "d", "ret"];
 
 /// It was tried, and did not fit.
-pub const WRONG_PASSPHRASE: Expect =
-    Expect::Refuses { says: &["Failed to start systemd-cryptsetup", "Too many attempts to activate"] };
+pub const WRONG_PASSPHRASE: Expect = Expect::Refuses {
+    says: &["Failed to start systemd-cryptsetup", "Too many attempts to activate", "was not opened: a wrong passphrase"],
+};
 const PLAIN: Expect = Expect::Boots { source: "/dev/vda", fstype: "ext4" };
 
 /// What scenarios differ from.
@@ -208,6 +212,7 @@ pub const BASE: Scenario = Scenario {
     release: "trixie",
     arch: "amd64",
     disk: Disk::Ext4,
+    server: Server::None,
     bus: Bus::Virtio,
     missing: &[],
     tpm: Tpm::None,
@@ -274,6 +279,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         .chain(crate::buses::BUSES)
         .chain(crate::keys::KEYS)
         .chain(crate::volumes::VOLUMES)
+        .chain(crate::network::NETWORK)
 }
 
 /// Boots that are not about storage alone, cheap ones first.
@@ -311,7 +317,7 @@ const SCENARIOS: &[Scenario] = &[
         name: "no-root",
         shows: "a root that does not exist",
         append: NO_ROOT,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/nonexistent."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=nonexistent: no block device is that"] },
         ..BASE
     },
     Scenario {
@@ -336,7 +342,7 @@ const SCENARIOS: &[Scenario] = &[
         shows: "a root that does not exist, and RPM packages",
         tier: Tier::Slow,
         append: NO_ROOT,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/nonexistent."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=nonexistent: no block device is that"] },
         ..FEDORA
     },
     Scenario {
@@ -387,7 +393,7 @@ const SCENARIOS: &[Scenario] = &[
         packages: Some(Family::Arch),
         tier: Tier::Slow,
         append: NO_ROOT,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/nonexistent."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=nonexistent: no block device is that"] },
         ..BASE
     },
     Scenario {
@@ -513,7 +519,7 @@ const SCENARIOS: &[Scenario] = &[
         tier: Tier::Slow,
         change: Change::Truncated(50),
         append: UNREACHABLE,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=root: no block device is that"] },
         ..BASE
     },
     Scenario {
@@ -522,7 +528,7 @@ const SCENARIOS: &[Scenario] = &[
         tier: Tier::Slow,
         build: &["--host-facts", "tests/it/machines/virtio.json", "--module=-virtio_blk"],
         append: UNREACHABLE,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=root: no block device is that"] },
         ..BASE
     },
     Scenario {
@@ -550,7 +556,7 @@ const SCENARIOS: &[Scenario] = &[
         bus: Bus::VirtioScsi,
         build: &["--host-facts", "tests/it/machines/virtio-scsi.json", "--module=-virtio_scsi"],
         append: UNREACHABLE,
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=root: no block device is that"] },
         ..BASE
     },
     Scenario {
@@ -592,7 +598,7 @@ const SCENARIOS: &[Scenario] = &[
         tier: Tier::Slow,
         disk: Disk::Md,
         append: "root=LABEL=root systemd.default_device_timeout_sec=15",
-        expect: Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] },
+        expect: Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=root: no block device is that"] },
         ..BASE
     },
     Scenario {

@@ -23,6 +23,7 @@ pub fn profile() -> (Vec<Item>, Options) {
     };
     let options = Options {
         users: items(&section["users"]["add"]),
+        install: Vec::new(),
         enable: Vec::new(),
         masks: items(&section["masks"]["add"]),
         emergency: section["emergency"].as_str().expect("a policy").parse().expect("a policy"),

@@ -145,7 +145,7 @@ pub fn console_of(kernel: &Path, initrd: &Path, append: &str, more: &[&str]) -> 
 }
 
 /// Returns trixie's kernel itself.
-fn kernel() -> PathBuf {
+pub fn kernel() -> PathBuf {
     let root = TRIXIE.root();
     let mut entries = fs::read_dir(root.join("boot")).expect("`boot`").map(|entry| entry.expect("an entry").path());
     let is_kernel = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-"));

@@ -59,7 +59,10 @@ pub fn words(value: &str) -> impl Iterator<Item = &str> {
 
 /// Returns the name of an atom, without reading the rest.
 pub fn name_of(word: &str) -> &str {
-    let word = word.strip_prefix('!').unwrap_or(word);
+    before_operator(word.strip_prefix('!').unwrap_or(word))
+}
+
+fn before_operator(word: &str) -> &str {
     &word[..word.find(is_operator).unwrap_or(word.len())]
 }
 
@@ -72,7 +75,8 @@ fn atom(word: &str) -> Option<Atom> {
         Some(rest) => (rest, true),
         None => (word, false),
     };
-    let name = name_of(word);
+    // Of two signs `!` the second is of the name, as apk has it.
+    let name = before_operator(word);
     let rest = &word[name.len()..];
     let range = match rest.find(|letter| !is_operator(letter)) {
         None if rest.is_empty() => None,
@@ -130,6 +134,8 @@ mod tests {
             ("a~2", "a (~ 2)"),
             ("a=~2", "a (~ 2)"),
             ("!b>1", "!b (>> 1)"),
+            ("!!b>1", "!!b (>> 1)"),
+            ("!!é>1", "!!é (>> 1)"),
         ] {
             let atom = requested(text).expect(text);
             let sign = if atom.condition.refused { "!" } else { "" };

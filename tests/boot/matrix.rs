@@ -1,0 +1,136 @@
+//! The ways to a root that users of initrds have, each with what shows that it works. The numbers are those of the rows by which
+//! initrd generators were compared when this project began; several boots can be needed for one row.
+
+use std::collections::BTreeSet;
+
+use crate::scenarios::all;
+
+/// What shows that a way works.
+pub enum Shown {
+    /// These boots, all of them; each has its negative twin.
+    Boots(&'static [&'static str]),
+    /// It cannot be booted without hardware; that the image holds all that it needs is checked by a test that knows it from elsewhere.
+    Content(&'static str),
+    /// It cannot be had here, and why.
+    Impossible(&'static str),
+    /// Nothing yet.
+    Open(&'static str),
+}
+
+use Shown::{Boots, Content, Impossible, Open};
+
+/// A way to a root.
+pub struct Row {
+    /// Its number.
+    pub number: u8,
+    /// What it is.
+    pub way: &'static str,
+    /// What shows it.
+    pub shown: Shown,
+}
+
+const fn row(number: u8, way: &'static str, shown: Shown) -> Row {
+    Row { number, way, shown }
+}
+
+const FEATURES: &str = "tests/it/features.rs";
+
+/// All of them, in order.
+pub const ROWS: &[Row] = &[
+    row(1, "ext4 by label", Boots(&["trixie-ext4", "bookworm-ext4", "sid-ext4", "uki-ovmf"])),
+    row(2, "xfs", Boots(&["trixie-xfs"])),
+    row(3, "btrfs, subvolume", Boots(&["trixie-btrfs", "trixie-btrfs-subvolume"])),
+    row(4, "btrfs over several devices", Boots(&["trixie-btrfs-raid1"])),
+    row(5, "f2fs", Open("")),
+    row(6, "separate /usr", Boots(&["trixie-separate-usr"])),
+    row(7, "LUKS2 by passphrase", Boots(&["trixie-luks2", "trixie-keymap"])),
+    row(8, "LUKS2 by key file, key on another disk, detached header", Boots(&["trixie-luks2-key", "trixie-luks2-detached"])),
+    row(9, "LUKS2 by TPM", Boots(&["trixie-luks2-tpm"])),
+    row(10, "LUKS2 by recovery key", Open("")),
+    row(11, "LUKS2 by FIDO2", Content(FEATURES)),
+    row(12, "LUKS2 by PKCS#11", Open("no feature yet")),
+    row(13, "clevis and tang", Open("no feature yet")),
+    row(14, "LVM", Boots(&["trixie-lvm"])),
+    row(15, "LVM thin, cache, raid", Open("")),
+    row(16, "LUKS2 in LVM, LVM in LUKS2", Boots(&["trixie-luks2-in-lvm", "trixie-lvm-in-luks2"])),
+    row(17, "md of every level, degraded", Boots(&["trixie-md", "trixie-md-raid5", "trixie-md-raid10", "trixie-md-degraded"])),
+    row(18, "LUKS2 on md, LVM in LUKS2 on md", Boots(&["trixie-luks2-on-md", "trixie-lvm-in-luks2-on-md"])),
+    row(19, "dm-integrity", Open("")),
+    row(20, "dm-verity", Boots(&["trixie-verity"])),
+    row(21, "dm-verity with a signed root hash", Open("the kernel would have to know our key")),
+    row(22, "root by the type of its partition", Open("")),
+    row(23, "multipath", Open("")),
+    row(24, "NFSv4", Open("")),
+    row(25, "NFSv3, DHCP's root-path, bridge, bond, VLAN", Open("")),
+    row(26, "iSCSI", Open("")),
+    row(27, "iSCSI with CHAP, several targets, iBFT", Open("")),
+    row(28, "NVMe over TCP", Open("")),
+    row(29, "NBD", Open("")),
+    row(30, "live image by HTTP", Open("")),
+    row(31, "squashfs, erofs, overlay", Open("")),
+    row(32, "bcache", Open("")),
+    row(33, "bcachefs", Open("no feature yet")),
+    row(34, "ZFS", Impossible("its module is compiled on the machine; no package of Debian has it")),
+    row(35, "stratis", Impossible("no package in bookworm or trixie")),
+    row(36, "systemd-repart at the first boot", Open("")),
+    row(37, "resume from swap", Open("")),
+    row(38, "credentials", Boots(&["trixie-luks2"])),
+    row(39, "sysext and confext", Open("")),
+    row(40, "unified kernel image and Secure Boot", Boots(&["uki-secure-boot", "live-uki", "live-own-uki"])),
+    row(41, "measured image, key by a signed policy", Open("")),
+    row(42, "several profiles in a unified image, addons, device trees", Open("")),
+    row(43, "kdump", Open("no feature yet")),
+    row(44, "emergency shell by its policy", Open("")),
+    row(45, "keyboard's map", Boots(&["trixie-keymap"])),
+    row(46, "passphrase asked by plymouth", Open("no feature yet")),
+    row(47, "microcode", Boots(&["microcode", "after-early"])),
+    row(48, "FIPS", Open("no feature yet")),
+    row(49, "virtio, SCSI, NVMe with 4k sectors, USB, SATA", Open("")),
+    row(50, "unlocked over SSH", Open("no feature yet")),
+    row(51, "Wi-Fi, cellular", Impossible("no emulated radio")),
+    row(52, "a root that is late, missing or wrong; a wrong passphrase", Open("")),
+    row(53, "a root that somebody exchanged", Open("")),
+    row(54, "arm64, riscv64", Boots(&["arm64-ext4"])),
+    row(55, "back into the image at shutdown", Open("")),
+];
+
+/// Returns the table; `result` gives what the last run of a boot left in its row, if there is such a boot.
+pub fn table(result: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    let mut text = String::from(INTRODUCTION);
+    for Row { number, way, shown } in ROWS {
+        let (state, by, twins) = match shown {
+            Boots(boots) => {
+                let known = |boot: &str| result(boot).ok_or_else(|| format!("row {number}: there is no boot `{boot}`"));
+                let results = boots.iter().map(|boot| known(boot)).collect::<Result<Vec<_>, _>>()?;
+                // What a person has to see before the machine counts as a boot, too: the machine does what it should.
+                let passed = results.iter().filter(|result| result.starts_with("boots") || result.starts_with("refused")).count();
+                let state =
+                    if passed == boots.len() { "booted".to_owned() } else { format!("{passed} of {} booted", boots.len()) };
+                let of = |boot: &&str| all().find(|scenario| scenario.name == *boot).and_then(|scenario| scenario.twin);
+                let twins: BTreeSet<&str> = boots.iter().filter_map(of).collect();
+                let twins =
+                    twins.into_iter().map(|twin| Ok(format!("`{twin}` {}", known(twin)?.split(',').next().unwrap_or_default())));
+                (state, named(boots), twins.collect::<Result<Vec<_>, String>>()?.join(", "))
+            }
+            Content(test) => {
+                ("content-checked".to_owned(), format!("`{test}`"), "a build without one of its files is refused".to_owned())
+            }
+            Impossible(why) => ("not possible here".to_owned(), (*why).to_owned(), String::new()),
+            Open(what) => ("not yet".to_owned(), (*what).to_owned(), String::new()),
+        };
+        text.push_str(&format!("| {number} | {way} | {state} | {by} | {twins} |\n"));
+    }
+    Ok(text)
+}
+
+fn named(boots: &[&str]) -> String {
+    boots.iter().map(|boot| format!("`{boot}`")).collect::<Vec<_>>().join(", ")
+}
+
+const INTRODUCTION: &str = "
+Every way to a root that initrds are asked for, and what shows that ours do it: boots of the tables above, or a test of what the image holds. The
+boots of one row can share a negative twin: the same machine without what makes it boot.
+
+| # | way | state | shown by | negative twins |
+|---|---|---|---|---|
+";
