@@ -200,7 +200,7 @@ fn only_the_host_the_store_and_delivery_touch_the_machine() {
     let forbidden =
         ["env::var", "env::args", "env::current_dir", "env::temp_dir", "/proc/", "/sys/", "std::process::Command", "TcpStream"];
     // These write such paths into the image, or compare with them.
-    let quoted = ["finalize/links.rs", "format/crypttab.rs"];
+    let quoted = ["finalize/btrfs_degraded.rs", "finalize/links.rs", "format/crypttab.rs"];
     let mut problems = Vec::new();
     for file in sources() {
         if allowed.iter().any(|prefix| file.path.starts_with(prefix)) || quoted.contains(&file.path.as_str()) {

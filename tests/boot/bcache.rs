@@ -9,7 +9,8 @@ use crate::files::sibling;
 
 /// Where the data of a backing device begins, as `make-bcache` has it.
 const DATA_START: u64 = 8 << 10;
-const CACHE: u64 = 128 << 20;
+/// The kernel wants more than a thousand buckets of 512 KiB.
+const CACHE: u64 = 1 << 30;
 
 /// Makes the disk `out` that holds a file system, and its cache; returns them in order.
 pub fn disks(inner: &Path, out: &Path) -> Result<Vec<PathBuf>, String> {

@@ -46,6 +46,11 @@ const EXCUSES: &[(&str, &str, &str)] = &[
         "BTRFS warning (device vda): devid 2 uuid",
         "of `btrfs-degraded`, whose second disk is missing; where it is not, nobody says so",
     ),
+    (
+        "kernel",
+        "mdX: bitmap file is out of date",
+        "no kernel has written the mirror of `trixie-lvm-raid1` before: it makes the bitmap",
+    ),
     ("kernel", "Unstable clock detected, switching default tracing clock", BUSY),
     ("kernel", "callbacks suppressed", "the kernel says that it said less"),
     ("kernel", "tsc: Unable to calibrate against PIT", BUSY),
