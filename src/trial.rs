@@ -54,7 +54,7 @@ const ENDS: [&str; 9] = [
     "The boot has stopped in the initrd",
     "You are in emergency mode",
     "Cannot open access to console, the root account is locked",
-    "Press Enter for maintenance",
+    "Press Enter for ",
     "Entering emergency mode",
     "(initramfs)",
     "initrd: the root device",

@@ -159,7 +159,9 @@ mod tests {
     #[test]
     fn what_a_machine_lacks_is_named() {
         const SYSROOT: (&str, &str) = ("proc/mounts", "/dev/vda /sysroot ext4 rw 0 0\n");
-        let cases: [(&str, &[(&str, &str)], &[&str]); 11] = [
+        // The command line, what there is, and what has to be said.
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
+        let cases: [Case<'_>; 11] = [
             (
                 "root=LABEL=root",
                 &[],

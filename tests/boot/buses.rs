@@ -1,7 +1,7 @@
 //! The boots that are about how a disk is connected.
 
 use crate::disk::Disk;
-use crate::scenarios::{BASE, Bus, Expect, Scenario, Tier, UNREACHABLE};
+use crate::scenarios::{BASE, Bus, Expect, Scenario, TIMED_OUT, Tier, UNREACHABLE};
 
 /// ext4 by label, and nothing but the bus is another than every day's.
 const CONNECTED: Scenario = Scenario { tier: Tier::Slow, disk: Disk::Ext4, ..BASE };
@@ -10,7 +10,6 @@ const MULTIPATH_CONF: &str = "tests/boot/multipath.conf:/etc/multipath.conf";
 const WITH_MULTIPATH: &[&str] = &["--generic", "--with", "multipath", "--include", MULTIPATH_CONF];
 const BY_MAP: &str = "root=/dev/mapper/mpatha";
 
-const TIMED_OUT: Expect = Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] };
 const MAP: Expect = Expect::Boots { source: "/dev/mapper/mpatha", fstype: "ext4" };
 const SCSI: Expect = Expect::Boots { source: "/dev/sda", fstype: "ext4" };
 

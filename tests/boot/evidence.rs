@@ -126,6 +126,9 @@ pub fn is_decided(console: &str, nonce: &str, expect: Expect) -> bool {
     }
 }
 
+/// What `id` says of whoever has an emergency shell.
+const SHELL: &str = "uid=0(root)";
+
 /// Returns everything that is wrong with a run; empty if the scenario passed. `journal` says whose messages there are; each text of
 /// `way` has to be in what the root says of the way to it.
 pub fn faults(run: &Run, nonce: &str, expect: Expect, firmware: Firmware, journal: Journal, way: &[&str]) -> Vec<String> {
@@ -149,7 +152,11 @@ pub fn faults(run: &Run, nonce: &str, expect: Expect, firmware: Firmware, journa
         Expect::Refuses { .. } if run.console.contains(nonce) => vec!["the root was reached all the same".to_owned()],
         Expect::Refuses { says } => {
             let unsaid = says.iter().filter(|text| !run.console.contains(**text));
-            unsaid.map(|text| format!("the console does not say `{text}`")).collect()
+            let mut faults: Vec<String> = unsaid.map(|text| format!("the console does not say `{text}`")).collect();
+            if run.console.contains(SHELL) && !says.contains(&SHELL) {
+                faults.push("whoever typed at the console had a shell".to_owned());
+            }
+            faults
         }
     }
 }

@@ -75,7 +75,8 @@ pub const KEYS: &[Scenario] = &[
         tpm: Tpm::Enrolled,
         append: BY_TPM_AND_PIN,
         credentials: &[("cryptsetup.luks2-pin", "horse")],
-        expect: WRONG_PASSPHRASE,
+        // The one that was given is tried, and then somebody is asked.
+        expect: Expect::Refuses { says: &["Please enter TPM2 PIN"] },
         ..LOCKED
     },
     Scenario {

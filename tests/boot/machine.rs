@@ -93,7 +93,7 @@ const HOPELESS: &[&str] = &[
     "Kernel panic - not syncing",
     "You are in emergency mode",
     "Cannot open access to console, the root account is locked",
-    "Press Enter for maintenance",
+    "Press Enter for ",
     // Our own last word.
     "There is no shell here",
     "Entering emergency mode",
@@ -107,8 +107,8 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// How systemd asks for a passphrase.
 const PROMPT: &str = "Please enter passphrase";
-/// How sulogin offers a shell.
-const OFFER: &str = "Press Enter for maintenance";
+/// How sulogin offers a shell, and how an image without one ends.
+const OFFERS: [&str; 2] = ["Press Enter for ", "Press Enter to try once more"];
 /// What systemd says when it begins to wait for a root.
 const WAITS: &str = "Expecting device";
 /// How long a late disk lets it wait.
@@ -242,9 +242,13 @@ impl Machine<'_> {
                 tell(&monitor, "device_add virtio-blk-pci,drive=disk")?;
                 plugged = true;
             }
-            if !typed && !self.keys.is_empty() && (console.contains(PROMPT) || console.contains(OFFER)) {
+            if !typed && !self.keys.is_empty() && (console.contains(PROMPT) || OFFERS.iter().any(|offer| console.contains(offer)))
+            {
                 press(self.keys, &monitor)?;
                 typed = true;
+                // What is hopeless without keys may not be so with them.
+                decided_at = None;
+                continue;
             }
             if decided_at.is_none() {
                 let hopeless = || HOPELESS.iter().find(|text| console.contains(**text)).map(|text| End::Hopeless(text));

@@ -197,6 +197,12 @@ const NO_MAP: &[&str] =
 /// `correct horse` on a keyboard with Dvorak's layout, by what an American keyboard has printed on these keys.
 const DVORAK_KEYS: &[&str] = &["i", "s", "o", "o", "d", "i", "k", "spc", "j", "s", "o", "semicolon", "d", "ret"];
 
+/// The root's label does not come.
+pub const TIMED_OUT: Expect =
+    Expect::Refuses { says: &["Timed out waiting for device", "root=LABEL=root: no block device is that"] };
+/// The root's label does not come, because its array does not start.
+pub const TOO_FEW_DISKS: Expect =
+    Expect::Refuses { says: &["Timed out waiting for device", "was not started: too few of its disks"] };
 /// It was tried, and did not fit.
 pub const WRONG_PASSPHRASE: Expect = Expect::Refuses {
     says: &["Failed to start systemd-cryptsetup", "Too many attempts to activate", "was not opened: a wrong passphrase"],

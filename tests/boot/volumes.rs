@@ -1,7 +1,7 @@
 //! The boots that are about volumes that layers of the kernel make of disks.
 
 use crate::disk::Disk;
-use crate::scenarios::{BASE, Expect, IN_LUKS, IN_LVM, RIGHT, Scenario, Tier, UKI, UNREACHABLE};
+use crate::scenarios::{BASE, Expect, IN_LUKS, IN_LVM, RIGHT, Scenario, TIMED_OUT, TOO_FEW_DISKS, Tier, UKI, UNREACHABLE};
 
 const LAYERED: Scenario = Scenario { tier: Tier::Slow, ..BASE };
 
@@ -12,8 +12,8 @@ const NO_VOLUME: &str = "root=/dev/vg0/root systemd.default_device_timeout_sec=2
 const ARRAY: Expect = Expect::Boots { source: "/dev/md127", fstype: "ext4" };
 const OPENED: Expect = Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" };
 const VOLUME: Expect = Expect::Boots { source: "/dev/mapper/vg0-root", fstype: "ext4" };
-const NO_SYSTEM: Expect = Expect::Refuses { says: &["Failed to start initrd-switch-root.service"] };
-const TIMED_OUT: Expect = Expect::Refuses { says: &["Timed out waiting for device", "/dev/disk/by-label/root."] };
+const NO_SYSTEM: Expect =
+    Expect::Refuses { says: &["Failed to start initrd-switch-root.service", "root=LABEL=root is mounted and holds no system"] };
 const VOLUME_TIMED_OUT: Expect = Expect::Refuses { says: &["Timed out waiting for device", "/dev/vg0/root"] };
 
 /// All boots that are about volumes.
@@ -87,7 +87,7 @@ pub const VOLUMES: &[Scenario] = &[
         missing: &[2],
         build: WITH_MD,
         append: UNREACHABLE,
-        expect: TIMED_OUT,
+        expect: TOO_FEW_DISKS,
         ..LAYERED
     },
     Scenario {
@@ -118,7 +118,7 @@ pub const VOLUMES: &[Scenario] = &[
         missing: &[2, 3, 4],
         build: WITH_MD,
         append: "root=LABEL=root systemd.default_device_timeout_sec=60",
-        expect: TIMED_OUT,
+        expect: TOO_FEW_DISKS,
         ..LAYERED
     },
     Scenario {
