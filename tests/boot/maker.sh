@@ -12,6 +12,15 @@ export DM_DISABLE_UDEV=1
 modprobe virtio_pci
 modprobe virtio_blk
 until [ -b /dev/vda ] && [ -b /dev/vdb ]; do sleep 0.1; done
+# Writes the root to the volume, and nothing to the rest of it: what was never written has no checksum, and cannot be read.
+fill() {
+    local end rest
+    end=$(blockdev --getsz /dev/vdb)
+    rest=$(($(blockdev --getsz /dev/mapper/root) - end))
+    dd if=/dev/vdb of=/dev/mapper/root bs=1M
+    dd if=/dev/zero of=/dev/mapper/root seek="$end" count="$rest"
+    sync
+}
 word=$(tr ' ' '\n' </proc/cmdline | while IFS== read -r key value; do [ "$key" != maker ] || echo "$value"; done)
 case $word in
 btrfs-raid1)
@@ -24,8 +33,7 @@ btrfs-raid1)
 integrity)
     integritysetup format --batch-mode --no-wipe /dev/vda
     integritysetup open /dev/vda root
-    dd if=/dev/vdb of=/dev/mapper/root bs=1M
-    sync
+    fill
     integritysetup close root
     ;;
 luks-integrity)
@@ -34,8 +42,7 @@ luks-integrity)
         --pbkdf-force-iterations 1000 --cipher aes-xts-plain64 --key-size 256 --sector-size 4096 \
         --integrity hmac-sha256 --integrity-no-wipe --key-file /key /dev/vda
     cryptsetup open --key-file /key /dev/vda root
-    dd if=/dev/vdb of=/dev/mapper/root bs=1M
-    sync
+    fill
     cryptsetup close root
     ;;
 *) echo "maker: nothing is known of \"$word\"" && false ;;

@@ -45,13 +45,14 @@ pub const VOLUMES: &[Scenario] = &[
         append: IN_LVM,
         expect: VOLUME,
         way: &[" thin-pool ", "vg0-root: 0 1572864 thin "],
-        twin: Some("thin-without-feature"),
+        twin: Some("thin-without-module"),
         ..LAYERED
     },
     Scenario {
-        name: "thin-without-feature",
-        shows: "a thin volume, and an image without what checks its pool",
+        name: "thin-without-module",
+        shows: "a thin volume, and an image without the module for it",
         disk: Disk::LvmThin,
+        build: &["--generic", "--with", "thin", "--module=-dm_thin_pool"],
         append: NO_VOLUME,
         expect: VOLUME_TIMED_OUT,
         ..LAYERED
