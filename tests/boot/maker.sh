@@ -12,14 +12,13 @@ export DM_DISABLE_UDEV=1
 modprobe virtio_pci
 modprobe virtio_blk
 until [ -b /dev/vda ] && [ -b /dev/vdb ]; do sleep 0.1; done
-# Writes the root to the volume, and nothing to the rest of it: what was never written has no checksum, and cannot be read.
+# Writes the root to the volume, and nothing to the rest of it: what was never written has no checksum, and cannot be read, not even to be
+# written in part. So it is written past the cache, up to where there is no space left, and then read.
 fill() {
-    local end rest
-    end=$(blockdev --getsz /dev/vdb)
-    rest=$(($(blockdev --getsz /dev/mapper/root) - end))
     dd if=/dev/vdb of=/dev/mapper/root bs=1M
-    dd if=/dev/zero of=/dev/mapper/root seek="$end" count="$rest"
     sync
+    dd if=/dev/zero of=/dev/mapper/root bs=64K oflag=direct,seek_bytes seek="$(blockdev --getsize64 /dev/vdb)" || true
+    dd if=/dev/mapper/root of=/dev/null bs=1M
 }
 word=$(tr ' ' '\n' </proc/cmdline | while IFS== read -r key value; do [ "$key" != maker ] || echo "$value"; done)
 case $word in
