@@ -38,7 +38,7 @@ const FEATURES: &[(&str, &[&str])] = &[
         &["usr/sbin/nvme", "usr/lib/systemd/system/nvmf-autoconnect.service", "usr/lib/udev/rules.d/70-nvmf-autoconnect.rules"],
     ),
     ("nbd", &["usr/sbin/nbd-client", "usr/lib/systemd/system/nbd@.service"]),
-    ("live", &["usr/bin/curl", "usr/lib/*/libcurl.so.4", "usr/sbin/losetup"]),
+    ("live", &["usr/bin/curl", "usr/lib/*/libcurl.so.4"]),
     ("xfs", &["usr/sbin/xfs_repair", "usr/sbin/fsck.xfs"]),
     ("f2fs", &["usr/sbin/fsck.f2fs"]),
     ("bcache", &["usr/lib/udev/bcache-register", "usr/lib/udev/rules.d/69-bcache.rules", "usr/bin/mawk"]),
@@ -113,9 +113,9 @@ fn each_feature_builds_alone_and_holds_its_files() {
         for file in UNWANTED {
             assert!(!has(&root, file), "{name}: `{file}` is there");
         }
-        // The largest is nbd with its TLS, 7.6 MB; docs/configuration.md has the others.
+        // The largest is live with curl and its TLS, 12.8 MB; docs/configuration.md has the others.
         let added_kb = size_kb(&root) - size_kb(&bare);
-        assert!(added_kb < 10_000, "{name} adds {added_kb} kB");
+        assert!(added_kb < 13_500, "{name} adds {added_kb} kB");
     }
 }
 
