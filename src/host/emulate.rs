@@ -220,7 +220,7 @@ pub fn abandon() {
 }
 
 /// Returns what a console said as text, without carriage returns and terminal escapes.
-fn plain(bytes: &[u8]) -> String {
+pub fn plain(bytes: &[u8]) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes.iter().copied().peekable();
     while let Some(byte) = rest.next() {

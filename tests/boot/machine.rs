@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use mkinitrd_pkg::host::emulate::plain;
+
 use crate::command::{at, explain, tool};
 use crate::scenarios::Bus;
 use crate::tpm::Tpm;
@@ -322,23 +324,6 @@ impl Drop for Guest {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// Returns console bytes as text without carriage returns and terminal escapes.
-fn plain(bytes: &[u8]) -> String {
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes.iter().copied().peekable();
-    while let Some(byte) = rest.next() {
-        match byte {
-            0x1b if rest.next_if_eq(&b'[').is_some() => {
-                // A control sequence ends with its first letter.
-                rest.by_ref().find(|byte| (0x40..0x7f).contains(byte));
-            }
-            b'\r' | 0x1b => {}
-            _ => out.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// Returns the place of a scenario's console log.

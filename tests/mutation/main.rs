@@ -15,6 +15,7 @@ mod seeds;
 mod targets;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use change::Change;
@@ -58,10 +59,16 @@ fn damaged_input_is_refused_or_read_and_costs_no_more_than_it_is_worth() {
     assert!(count > 0, "no such target: {only:?}");
 }
 
+/// `cargo xtask fuzz` says where to: libFuzzer begins with them.
 #[test]
-#[ignore = "writes what libFuzzer begins with into the directory `MKINITRD_TEST_SEEDS`; `cargo xtask fuzz` runs it"]
-fn seeds_are_written() {
-    seeds::write(std::env::var_os("MKINITRD_TEST_SEEDS").expect("MKINITRD_TEST_SEEDS").as_ref());
+fn seeds_are_written_for_every_target() {
+    let temporary = tempfile::tempdir().expect("a temporary directory");
+    let dir = std::env::var_os("MKINITRD_TEST_SEEDS").map_or_else(|| temporary.path().to_owned(), PathBuf::from);
+    seeds::write(&dir);
+    for target in &targets::ALL {
+        let written = std::fs::read_dir(dir.join(target.name)).expect("a directory").count();
+        assert!(written >= (target.corpus)().len(), "{}: {written}", target.name);
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub fn run(args: &[String]) -> Result<(), String> {
     let seeds = fuzz.build.join("seeds");
     call(
         cargo()
-            .args(["test", "--quiet", "--test", "mutation", "--", "--ignored", "--nocapture", "seeds_are_written"])
+            .args(["test", "--quiet", "--test", "mutation", "--", "--nocapture", "seeds_are_written"])
             .env("MKINITRD_TEST_SEEDS", &seeds),
     )?;
     call(&mut fuzz.command(&["build"]))?;
