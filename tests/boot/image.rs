@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::afar::{SSH_KEYS, ssh_keys};
 use crate::command::{at, run, tool};
 use crate::machine::{SNAKEOIL_CERTIFICATE, SNAKEOIL_KEY, SNAKEOIL_PASSPHRASE};
 use crate::repositories::{Family, Set, repository};
@@ -32,6 +33,7 @@ pub fn build(scenario: &Scenario, mirror: &str, dir: &Path) -> Result<PathBuf, S
     for word in scenario.build {
         match *word {
             NON_FREE_FIRMWARE => command.arg("--repo").arg(format!("{mirror} {} main non-free-firmware", scenario.release)),
+            SSH_KEYS => command.arg("--include").arg(format!("{}:/etc/dropbear/initramfs", ssh_keys(dir)?.display())),
             word => command.arg(word),
         };
     }

@@ -286,6 +286,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         .chain(crate::keys::KEYS)
         .chain(crate::volumes::VOLUMES)
         .chain(crate::network::NETWORK)
+        .chain(crate::remote::REMOTE)
 }
 
 /// Boots that are not about storage alone, cheap ones first.
