@@ -31,6 +31,7 @@ mod matrix;
 mod md;
 mod network;
 mod prepare;
+mod releases;
 mod report;
 #[path = "../repositories/mod.rs"]
 #[allow(dead_code, reason = "other test programs use the rest")]
@@ -41,6 +42,7 @@ mod scenarios;
 mod server;
 mod storage;
 mod tpm;
+mod unified;
 mod verity;
 mod volumes;
 
