@@ -9,6 +9,8 @@ use crate::tree::{Entry, Tree, TreePath};
 const FILES: &[(&str, &str)] = &[
     ("clevis-askpass", include_str!("../../distro-profiles/files/clevis-askpass")),
     ("clevis-askpass.conf", include_str!("../../distro-profiles/files/clevis-askpass.conf")),
+    ("kdump-save", include_str!("../../distro-profiles/files/kdump-save")),
+    ("kdump-save.service", include_str!("../../distro-profiles/files/kdump-save.service")),
     ("live-root", include_str!("../../distro-profiles/files/live-root")),
     ("network-root-dhcp", include_str!("../../distro-profiles/files/network-root-dhcp")),
     ("network-root-generator", include_str!("../../distro-profiles/files/network-root-generator")),

@@ -32,6 +32,7 @@ mod matrix;
 mod md;
 mod network;
 mod prepare;
+mod releases;
 mod remote;
 mod report;
 #[path = "../repositories/mod.rs"]
@@ -43,6 +44,7 @@ mod scenarios;
 mod server;
 mod storage;
 mod tpm;
+mod unified;
 mod verity;
 mod volumes;
 
