@@ -287,6 +287,7 @@ impl<'a> Home<'a> {
             network: None,
             fw_cfg: false,
             keys: &[],
+            survives_panic: false,
         };
         let log = log_path(self.bench.logs, self.live.name, number);
         let run = machine.run(&log, self.bench.limit, |console| evidence::is_decided(console, &self.nonce, expect))?;

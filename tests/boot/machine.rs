@@ -37,6 +37,8 @@ pub struct Machine<'a> {
     pub fw_cfg: bool,
     /// Keys that are pressed when a passphrase is asked for.
     pub keys: &'a [&'a str],
+    /// Its kernel panics and starts another, which goes on.
+    pub survives_panic: bool,
 }
 
 /// What a machine starts.
@@ -90,9 +92,10 @@ pub struct Run {
     pub seconds: f64,
 }
 
+const PANIC: &str = "Kernel panic - not syncing";
 /// What no boot recovers from, so that nobody has to wait for the time to be up.
 const HOPELESS: &[&str] = &[
-    "Kernel panic - not syncing",
+    PANIC,
     "You are in emergency mode",
     "Cannot open access to console, the root account is locked",
     "Press Enter for ",
@@ -258,7 +261,8 @@ impl Machine<'_> {
                 continue;
             }
             if decided_at.is_none() {
-                let hopeless = || HOPELESS.iter().find(|text| console.contains(**text)).map(|text| End::Hopeless(text));
+                let counts = |text: &str| !(self.survives_panic && text == PANIC) && console.contains(text);
+                let hopeless = || HOPELESS.iter().find(|text| counts(text)).map(|text| End::Hopeless(text));
                 let end = if decided(&console) { Some(End::Decided) } else { hopeless() };
                 decided_at = end.map(|end| (Instant::now(), end));
             }

@@ -34,6 +34,7 @@ pub fn make(word: &str, kernel: &Path, initrd: &Path, disks: &[PathBuf]) -> Resu
         network: None,
         fw_cfg: false,
         keys: &[],
+        survives_panic: false,
     };
     let log = disks[0].with_extension("maker.log");
     let decided = |console: &str| console.contains(MADE) || console.contains(FAILED);

@@ -201,6 +201,7 @@ fn start(scenario: &Scenario, parts: &Parts, append: &str, log: &Path, limit: Du
         credentials: &credentials,
         fw_cfg: scenario.fw_cfg,
         keys: scenario.keys,
+        survives_panic: scenario.crashes(),
     };
     let expect: Expect = scenario.expect;
     machine.run(log, limit, |console| evidence::is_decided(console, &parts.nonce, expect))
