@@ -78,6 +78,10 @@ const ROOTS: &[&str] = &["emergency.target", "rescue.target", "systemd-journald.
 
 const SYSTEMD: &str = "usr/lib/systemd/systemd";
 
+/// Where the keys for logging in to an initrd are, in the machine and in the image: today, and before Debian 12.
+const SSH_DIRECTORIES: [&str; 2] = ["etc/dropbear/initramfs", "etc/dropbear-initramfs"];
+const SSH_HOST_KEYS: [&str; 3] = ["dropbear_ed25519_host_key", "dropbear_ecdsa_host_key", "dropbear_rsa_host_key"];
+
 /// Returns ELF's number for an architecture in the words of any distribution.
 pub fn machine_of(arch: &str) -> Option<u16> {
     Some(match arch {
@@ -105,6 +109,7 @@ pub fn check(tree: &Tree, expected: &Expected<'_>) -> Vec<Finding> {
         check_cryptsetup(tree, expected.features, &mut found);
         check_accounts(tree, &mut found);
         check_udev_owners(tree, &mut found);
+        check_ssh(tree, &mut found);
     }
     check_modules(tree, expected.kernel, &mut found);
     found.0.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.path.cmp(&b.path)).then_with(|| a.message.cmp(&b.message)));
@@ -232,6 +237,27 @@ fn check_programs(tree: &Tree, name: &str, unit: &Unit, severity: Severity, foun
     for command in units::missing_programs(tree, unit) {
         let message = format!("`{name}` fails: `{}` of {} is not in the image", command.program, command.key);
         found.add(severity, unit.path.clone(), message);
+    }
+}
+
+/// A server of SSH needs keys that only the machine has: they are never made here, or every image would have others.
+fn check_ssh(tree: &Tree, found: &mut Findings) {
+    if tree.read(&TreePath::literal("usr/lib/mkinitrd-pkg/ssh-server")).is_none() {
+        return;
+    }
+    let is_there = |name: &str| {
+        let file = |dir: &&str| tree.read(&TreePath::literal(&format!("{dir}/{name}")));
+        SSH_DIRECTORIES.iter().filter_map(file).any(|file| !file.bytes().is_empty())
+    };
+    if !SSH_HOST_KEYS.iter().any(|name| is_there(name)) {
+        let message = "the image has no host key for SSH, and none is made for it: make one with `dropbearkey -t ed25519 -f \
+                       /etc/dropbear/initramfs/dropbear_ed25519_host_key`, or bring yours with `--include`";
+        found.error(&format!("{}/{}", SSH_DIRECTORIES[0], SSH_HOST_KEYS[0]), message);
+    }
+    if !is_there("authorized_keys") {
+        let message = "nobody could log in over SSH: write the public keys of those who may into \
+                       /etc/dropbear/initramfs/authorized_keys, or bring the file with `--include`";
+        found.error(&format!("{}/authorized_keys", SSH_DIRECTORIES[0]), message);
     }
 }
 

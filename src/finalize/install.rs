@@ -7,11 +7,17 @@ use crate::tree::{Entry, Tree, TreePath};
 
 /// Every file of `distro-profiles/files/` that profiles may name. (`busybox-init` is its own finalizer's.)
 const FILES: &[(&str, &str)] = &[
+    ("clevis-askpass", include_str!("../../distro-profiles/files/clevis-askpass")),
+    ("clevis-askpass.conf", include_str!("../../distro-profiles/files/clevis-askpass.conf")),
     ("kdump-save", include_str!("../../distro-profiles/files/kdump-save")),
     ("kdump-save.service", include_str!("../../distro-profiles/files/kdump-save.service")),
     ("live-root", include_str!("../../distro-profiles/files/live-root")),
     ("network-root-dhcp", include_str!("../../distro-profiles/files/network-root-dhcp")),
     ("network-root-generator", include_str!("../../distro-profiles/files/network-root-generator")),
+    ("network-root-nvme", include_str!("../../distro-profiles/files/network-root-nvme")),
+    ("ssh-server", include_str!("../../distro-profiles/files/ssh-server")),
+    ("ssh-unlock", include_str!("../../distro-profiles/files/ssh-unlock")),
+    ("ssh-unlock.service", include_str!("../../distro-profiles/files/ssh-unlock.service")),
 ];
 
 pub(super) fn run(tree: &mut Tree, context: &Context<'_>, notes: &mut Notes) -> Result<(), Error> {

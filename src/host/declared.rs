@@ -56,6 +56,7 @@ const NETWORK: Need = Need::Feature(&["net"]);
 const ISCSI: Need = Need::Feature(&["iscsi"]);
 const NVME: Need = Need::Feature(&["nvme-tcp"]);
 const NFS: Need = Need::Feature(&["nfs"]);
+const SSH: Need = Need::Feature(&["ssh"]);
 const ZFS: Need = Need::Feature(&["zfs"]);
 const KEYMAP: Need = Need::Feature(&["keymap"]);
 
@@ -119,6 +120,20 @@ pub const DECLARED: &[Declared] = &[
     declared("/etc/iscsi/iscsid.conf", ISCSI, CHAP, "how it logs in"),
     declared("/etc/nvme/{hostnqn,hostid}", NVME, Secrecy::Public, "the name under which this machine connects"),
     declared("/etc/nvme/{discovery.conf,config.json}", NVME, DHCHAP, "to what, and how"),
+    declared(
+        "/etc/{dropbear/initramfs,dropbear-initramfs}/dropbear_*_host_key",
+        SSH,
+        Secrecy::Secret,
+        "by what it is known to those who unlock it over SSH",
+    ),
+    declared("/etc/{dropbear/initramfs,dropbear-initramfs}/authorized_keys", SSH, Secrecy::Public, "who may unlock it over SSH"),
+    declared(
+        "/etc/dropbear/initramfs/dropbear.conf",
+        SSH,
+        Secrecy::Public,
+        "at which port (`-p`), and when somebody idle is sent away (`-I`)",
+    ),
+    declared("/etc/dropbear-initramfs/config", SSH, Secrecy::Public, "the same, before Debian 12"),
     declared("/etc/idmapd.conf", NFS, Secrecy::AsOnDisk, "owners of files on NFS"),
     declared("/etc/hostid", ZFS, Secrecy::Public, "pools say which machine they belong to"),
 ];

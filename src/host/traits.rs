@@ -21,10 +21,12 @@ const REMOTE: [(&str, &str); 7] = [
 /// Transports that go through the network of the machine, not through an adapter that hides it.
 const NETWORKED: [&str; 6] = ["iscsi", "nvme-tcp", "nvme-rdma", "nbd", "aoe", "rbd"];
 /// Options of crypttab and types of LUKS tokens, and the way of opening that each stands for.
-const WAYS: [(&str, &str, &str); 3] = [
+const WAYS: [(&str, &str, &str); 4] = [
     ("tpm2-device", "systemd-tpm2", "luks:tpm2"),
     ("fido2-device", "systemd-fido2", "luks:fido2"),
     ("pkcs11-uri", "systemd-pkcs11", "luks:pkcs11"),
+    // Not an option: clevis answers what is asked for.
+    ("", "clevis", "luks:clevis"),
 ];
 
 /// Returns the words for a machine: `luks`, `lvm`, `md`, `multipath`, `fs:btrfs`, `tpm2` …
@@ -118,7 +120,7 @@ fn of_crypttab(facts: &Facts, words: &mut BTreeSet<String>) {
     let is_opened = |name: &str| facts.blocks.iter().any(|block| block.mapped.as_deref() == Some(name));
     for line in probe::crypttab(text).iter().filter(|line| line.is_marked() || is_opened(&line.name)) {
         words.insert("luks".to_owned());
-        let used = WAYS.iter().filter(|(option, ..)| line.option(option).is_some());
+        let used = WAYS.iter().filter(|(option, ..)| !option.is_empty() && line.option(option).is_some());
         words.extend(used.map(|(_, _, word)| (*word).to_owned()));
     }
 }
@@ -142,7 +144,7 @@ mod tests {
         let ways = ["iscsi", "nvme-tcp", "nvme-rdma", "nvme-fc", "nvme-loop", "nbd", "aoe", "rbd", "fc", "usb"];
         blocks.extend(ways.map(|way| block(&format!(r#""kind": "disk", "transport": "{way}""#))));
         blocks.push(block(
-            r#""kind": "disk", "luks": {"version": 2, "ciphers": [], "hashes": [], "tokens": ["systemd-tpm2", "x"]}"#,
+            r#""kind": "disk", "luks": {"version": 2, "ciphers": [], "hashes": [], "tokens": ["systemd-tpm2", "clevis", "x"]}"#,
         ));
         let json = format!(
             r#"{{"schema": 1, "view": {{"kind": "machine"}}, "machine": "x86_64", "kernel": "6", "os": {{"id": "debian"}},

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use crate::afar;
 use crate::bcache;
 use crate::command::{at, run, tool};
 use crate::esp::{self, Partition};
@@ -48,6 +49,8 @@ pub enum Disk {
     LuksTpmPin,
     /// ext4 in LUKS2, opened by a recovery key and nothing else.
     LuksRecovery,
+    /// ext4 in LUKS2, opened by a tang server and nothing else.
+    LuksTang,
     /// ext4 in LUKS2, its key in a file system on the second disk.
     LuksKeyFile,
     /// The same with another key there.
@@ -146,6 +149,7 @@ impl Disk {
             Disk::LuksTpmImage => "luks2-tpm-image",
             Disk::LuksTpmPin => "luks2-tpm-pin",
             Disk::LuksRecovery => "luks2-recovery",
+            Disk::LuksTang => "luks2-tang",
             Disk::LuksKeyFile => "luks2-key-disk",
             Disk::LuksWrongKeyFile => "luks2-wrong-key-disk",
             Disk::LuksDetached => "luks2-detached",
@@ -302,6 +306,7 @@ pub fn make(kind: Disk, root: &Path, out: &Path) -> Result<Product, String> {
         }
         Disk::LuksTpmPin => product.tpm = Some(luks::enrol_tpm(out, &["--tpm2-pcrs=12", "--tpm2-with-pin=true"])?),
         Disk::LuksRecovery => product.words.push(("recovery", luks::enrol_recovery(out)?)),
+        Disk::LuksTang => afar::bind(out, PASSPHRASE)?,
         Disk::LuksKeyFile | Disk::LuksWrongKeyFile => {
             let keys = sibling(out, 2);
             luks::key_disk(if kind == Disk::LuksKeyFile { PASSPHRASE } else { "battery staple" }, &keys)?;

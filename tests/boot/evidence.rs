@@ -67,6 +67,7 @@ const EXCUSES: &[(&str, &str, &str)] = &[
     ("kernel", "sched: DL replenish lagged", BUSY),
     ("55-scsi-sg3_id.rules", "SCSI device dm-", "the rule of sg3-utils says so of every disk that is no SCSI disk"),
     ("lvm", "online, VG", "the udev rule of LVM says at this level that all is well"),
+    ("ssh-server", "syslogin_perform_logout", "dropbear writes into a book of logins, which no initrd has"),
     ("(sd-mkdcre", "Couldn't read inherited credential", "a unit names credentials that nobody has to pass"),
 ];
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mkinitrd_pkg::format::pe::Editor;
 
+use crate::afar::{SSH_KEYS, ssh_keys};
 use crate::command::{at, run, tool};
 use crate::luks;
 use crate::machine::{SNAKEOIL_CERTIFICATE, SNAKEOIL_KEY, SNAKEOIL_PASSPHRASE};
@@ -39,6 +40,7 @@ pub fn build(scenario: &Scenario, mirror: &str, dir: &Path) -> Result<PathBuf, S
         match *word {
             POLICY_KEY => command.arg(luks::policy_key(dir)?.0),
             NON_FREE_FIRMWARE => command.arg("--repo").arg(format!("{mirror} {} main non-free-firmware", scenario.release)),
+            SSH_KEYS => command.arg("--include").arg(format!("{}:/etc/dropbear/initramfs", ssh_keys(dir)?.display())),
             word => command.arg(word),
         };
     }

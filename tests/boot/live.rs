@@ -284,7 +284,7 @@ impl<'a> Home<'a> {
             written: false,
             tpm: None,
             credentials: &[],
-            has_network: false,
+            network: None,
             fw_cfg: false,
             keys: &[],
             survives_panic: false,

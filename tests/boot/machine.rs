@@ -31,8 +31,8 @@ pub struct Machine<'a> {
     pub tpm: Option<&'a Path>,
     /// System credentials.
     pub credentials: &'a [(String, String)],
-    /// It has a network card, behind which is QEMU's own network with the host's loopback at 10.0.2.2.
-    pub has_network: bool,
+    /// It has a network card, behind which is QEMU's own network with the host's loopback at 10.0.2.2, and with this beside.
+    pub network: Option<&'a str>,
     /// They are passed by QEMU's firmware configuration, not by SMBIOS.
     pub fw_cfg: bool,
     /// Keys that are pressed when a passphrase is asked for.
@@ -204,8 +204,9 @@ impl Machine<'_> {
         for (number, disk) in self.disks.iter().enumerate() {
             connect(if number == 0 { self.bus } else { Bus::Virtio }, disk, self.written, &mut args);
         }
-        if self.has_network {
-            args.extend(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"].map(str::to_owned));
+        if let Some(beside) = self.network {
+            let network = format!("user,id=net{beside}");
+            args.extend(["-netdev", &network, "-device", "virtio-net-pci,netdev=net"].map(str::to_owned));
         }
         for (name, value) in self.credentials {
             args.extend(match self.fw_cfg {

@@ -7,6 +7,7 @@
 //! `MKINITRD_TEST_CACHE` keeps roots and kernels, `MKINITRD_TEST_MIRROR` replaces the mirror of the host's apt.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a runner talks to whoever runs it")]
 
+mod afar;
 mod apkovl;
 mod bcache;
 mod buses;
@@ -32,6 +33,7 @@ mod md;
 mod network;
 mod prepare;
 mod releases;
+mod remote;
 mod report;
 #[path = "../repositories/mod.rs"]
 #[allow(dead_code, reason = "other test programs use the rest")]

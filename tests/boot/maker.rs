@@ -31,7 +31,7 @@ pub fn make(word: &str, kernel: &Path, initrd: &Path, disks: &[PathBuf]) -> Resu
         written: true,
         tpm: None,
         credentials: &[],
-        has_network: false,
+        network: None,
         fw_cfg: false,
         keys: &[],
         survives_panic: false,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::afar;
 use crate::apkovl;
 use crate::command::at;
 use crate::debian::Debian;
@@ -14,6 +15,7 @@ use crate::image;
 use crate::maker;
 use crate::root;
 use crate::scenarios::{Esp, Firmware, Scenario, Tpm};
+use crate::server::Server;
 use crate::tpm;
 
 /// Everything that one boot needs.
@@ -31,6 +33,12 @@ pub struct Parts {
     pub words: Vec<(&'static str, String)>,
     /// The secret of the disk's root.
     pub nonce: String,
+    /// The kernel and the image of the machine that is its server.
+    pub target: Option<(PathBuf, PathBuf)>,
+    /// What is in the machine's network beside the host, for the emulator.
+    pub network: String,
+    /// Where everything is made.
+    pub work: PathBuf,
 }
 
 impl Parts {
@@ -84,7 +92,9 @@ impl Workshop {
             Tpm::Enrolled => product.tpm.clone(),
             Tpm::Other => Some(tpm::fresh(&self.dir.join(format!("{}.tpm", scenario.name)))?),
         };
-        let mut parts = Parts { kernel: None, image, disks: product.disks, tpm, words: product.words, nonce };
+        let (target, network, work) = (self.target(scenario)?, String::new(), self.dir.clone());
+        let (disks, words) = (product.disks, product.words);
+        let mut parts = Parts { kernel: None, image, disks, tpm, words, nonce, target, network, work };
         if scenario.firmware != Firmware::None {
             parts.disks = vec![self.uefi_disk(scenario, &parts.image, &parts.disks[0])?];
             return Ok(parts);
@@ -99,6 +109,15 @@ impl Workshop {
         parts.kernel = Some(kernel);
         parts.image = image::changed(scenario, &parts.image, &self.dir)?;
         Ok(parts)
+    }
+
+    /// Returns what the machine starts that is the server of a scenario, if it is a machine.
+    fn target(&mut self, scenario: &Scenario) -> Result<Option<(PathBuf, PathBuf)>, String> {
+        if scenario.server != Server::Nvme {
+            return Ok(None);
+        }
+        let image = self.image(&afar::TARGET)?;
+        Ok(Some((self.kernel(&afar::TARGET, &image)?, image)))
     }
 
     /// Makes a disk of the root and an EFI system partition with the image, and with what comes before it or beside it.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use crate::afar::Tang;
 use crate::command::at;
 use crate::live::{LIVES, Live, Lived};
 use crate::matrix;
@@ -136,6 +137,10 @@ fn hardware(scenario: &Scenario) -> String {
         Server::Iscsi(None) | Server::IscsiEach => ", by iSCSI",
         Server::Iscsi(Some(_)) => ", by iSCSI with CHAP",
         Server::Http => ", by HTTP",
+        Server::Nvme => ", by NVMe over TCP",
+        Server::Tang(Tang::Gone) => ", no tang server",
+        Server::Tang(_) => ", a tang server",
+        Server::Ssh(_) => ", somebody over SSH",
     };
     format!("{bus}{tpm}{channel}{server}{}", missing.collect::<String>())
 }

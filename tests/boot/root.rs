@@ -76,9 +76,12 @@ done
     findmnt -rno TARGET,SOURCE,FSTYPE,OPTIONS --real
     [ ! -e /dev/mapper/control ] || { dmsetup table; dmsetup status; }
     [ ! -e /proc/mdstat ] || cat /proc/mdstat
+    for nvme in /sys/class/nvme/*; do
+        [ ! -e "$nvme" ] || echo nvme over $(cat "$nvme/transport" "$nvme/subsysnqn" "$nvme/address")
+    done
     [ ! -e /sys/block/bcache0 ] || echo bcache0 is $(cat /sys/block/bcache0/bcache/state)
     lsblk -rno NAME,TYPE,LOG-SEC,TRAN,LABEL,PARTLABEL,FSTYPE
-    journal -o cat -t systemd-cryptsetup -t systemd-repart -t multipathd -t boot-test
+    journal -o cat -t systemd-cryptsetup -t systemd-repart -t multipathd -t boot-test -t clevis-askpass -t ssh-server
     journal -o cat _PID=1 | grep 'Started systemd-ask-password-plymouth.service'
     [ ! -x /usr/bin/btrfs ] || btrfs filesystem show --mounted
 } 2>&1 | while read -r line; do say way "$line"; done

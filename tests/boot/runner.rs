@@ -154,8 +154,9 @@ fn boot(scenario: Scenario, parts: Result<Parts, String>, logs: &Path, limit: Du
 }
 
 fn boot_once(scenario: &Scenario, parts: &Parts, log: &Path, limit: Duration) -> Result<Run, String> {
-    let server = Running::start(scenario.server, &parts.disks, &log.with_extension("server"))?;
+    let server = Running::start(scenario.server, parts, &log.with_extension("server"))?;
     let mut parts = parts.clone();
+    parts.network = server.network().to_owned();
     parts.words.extend(server.words());
     let mut copies = Vec::new();
     if scenario.keeps_what_is_written() {
@@ -192,8 +193,8 @@ fn start(scenario: &Scenario, parts: &Parts, append: &str, log: &Path, limit: Du
     let machine = Machine {
         arch: scenario.arch,
         start,
-        disks: if scenario.server == Server::None { &parts.disks } else { &[] },
-        has_network: scenario.server != Server::None,
+        disks: if scenario.server.has_the_disks() { &[] } else { &parts.disks },
+        network: (scenario.server != Server::None).then_some(parts.network.as_str()),
         bus: scenario.bus,
         written: scenario.keeps_what_is_written(),
         tpm: parts.tpm.as_deref(),

@@ -312,6 +312,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         .chain(crate::unified::UNIFIED)
         .chain(crate::releases::RELEASES)
         .chain(crate::network::NETWORK)
+        .chain(crate::remote::REMOTE)
 }
 
 /// Boots that are not about storage alone, cheap ones first.

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use crate::afar::{self, Login, Tang};
 use crate::command::{at, explain, run, tool};
+use crate::prepare::Parts;
 
 /// What a machine reaches over its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,19 @@ pub enum Server {
     IscsiEach,
     /// The first disk as the file `root.img`.
     Http,
+    /// The first disk behind an NVMe target over TCP, which gives it to [`crate::afar::NVME_HOST`] alone.
+    Nvme,
+    /// A tang server; the machine has its disks itself.
+    Tang(Tang),
+    /// Somebody who logs in over SSH; the machine has its disks itself.
+    Ssh(Login),
+}
+
+impl Server {
+    /// Tells whether the machine reaches its disks over the network.
+    pub fn has_the_disks(self) -> bool {
+        !matches!(self, Server::None | Server::Tang(_) | Server::Ssh(_))
+    }
 }
 
 /// The first target.
@@ -39,12 +54,17 @@ const MOST_DISKS: usize = 8;
 /// How long a server may take until it listens.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// The same of a machine.
+const MACHINE_LIMIT: Duration = Duration::from_secs(180);
+const EMULATOR: &str = "qemu-system-x86_64";
+
 /// A running server.
 pub struct Running {
     children: Vec<Child>,
     dir: PathBuf,
     port: u16,
     mount_port: u16,
+    network: String,
 }
 
 /// Where rpcbind of this machine takes registrations.
@@ -52,16 +72,35 @@ const RPCBIND: &str = "/run/rpcbind.sock";
 
 impl Running {
     /// Starts the server over these disks, with what it writes in `dir`, and waits until it listens.
-    pub fn start(server: Server, disks: &[PathBuf], dir: &Path) -> Result<Running, String> {
+    pub fn start(server: Server, parts: &Parts, dir: &Path) -> Result<Running, String> {
+        let disks = parts.disks.as_slice();
         if dir.exists() {
             fs::remove_dir_all(dir).map_err(at(dir))?; // of the run before
         }
         fs::create_dir_all(dir).map_err(at(dir))?;
         let dir = dir.canonicalize().map_err(at(dir))?;
-        let mut running = Running { children: Vec::new(), port: free_port()?, mount_port: free_port()?, dir };
+        let (port, mount_port) = (free_port()?, free_port()?);
+        let mut running = Running { children: Vec::new(), port, mount_port, dir, network: String::new() };
         let port = running.port.to_string();
         match server {
             Server::None | Server::Gone => return Ok(running),
+            Server::Tang(tang) => {
+                running.network = afar::tang_network(tang, &disks[0], &running.dir)?;
+                return Ok(running);
+            }
+            Server::Ssh(login) => {
+                running.network = format!(",hostfwd=tcp:127.0.0.1:{port}-:22");
+                let args = afar::ssh_arguments(login, &parts.work, &running.dir, running.port)?;
+                running.spawn("sh", &args.iter().map(String::as_str).collect::<Vec<_>>(), &[])?;
+                return Ok(running);
+            }
+            Server::Nvme => {
+                let (kernel, image) = parts.target.as_ref().ok_or("the machine with the target was not made")?;
+                let args = afar::target_arguments(kernel, image, &disks[0], running.port);
+                running.spawn(EMULATOR, &args.iter().map(String::as_str).collect::<Vec<_>>(), &[])?;
+                running.await_words(EMULATOR, afar::LISTENS)?;
+                return Ok(running);
+            }
             Server::Nfs(version) => running.nfs(&disks[0], version)?,
             Server::Nbd => {
                 let disk = format!("file={}", disks[0].display());
@@ -88,6 +127,11 @@ impl Running {
     /// Returns what command lines need to know of it.
     pub fn words(&self) -> Vec<(&'static str, String)> {
         vec![("port", self.port.to_string()), ("mountport", self.mount_port.to_string())]
+    }
+
+    /// Returns what is in the machine's network beside the host, for the emulator.
+    pub fn network(&self) -> &str {
+        &self.network
     }
 
     fn spawn(&mut self, name: &str, args: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
@@ -177,6 +221,19 @@ impl Running {
             if let Some((user, _)) = login {
                 tell(&format!("--mode account --op bind --tid {tid} --user {user}"))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Waits until a machine says that it is ready.
+    fn await_words(&mut self, name: &str, words: &str) -> Result<(), String> {
+        let (log, started) = (self.log(name), Instant::now());
+        while !fs::read(&log).is_ok_and(|said| String::from_utf8_lossy(&said).contains(words)) {
+            let gone = self.children.iter_mut().any(|child| !matches!(child.try_wait(), Ok(None)));
+            if gone || started.elapsed() > MACHINE_LIMIT {
+                return Err(format!("the machine that is the server does not say `{words}`:\n    {}", self.last_words()));
+            }
+            std::thread::sleep(Duration::from_millis(200));
         }
         Ok(())
     }

@@ -113,7 +113,7 @@ fn command_lines_become_units() {
         (
             "rd.nvmf.discover=tcp,10.0.2.2,,4420 rd.nvmf.hostnqn=nqn.me",
             "network-root-nvme0.service",
-            "\"connect-all\" \"--transport=tcp\" \"--traddr=10.0.2.2\" \"--trsvcid=4420\" \"--hostnqn=nqn.me\"\n",
+            "\"/usr/lib/mkinitrd-pkg/network-root-nvme\" \"--transport=tcp\" \"--traddr=10.0.2.2\" \"--trsvcid=4420\" \"--hostnqn=nqn.me\"\n",
         ),
         (
             "root=live:https://[fd00::1]:8/a.iso",
@@ -127,6 +127,24 @@ fn command_lines_become_units() {
         assert!(made.names().iter().any(|name| name == unit), "{line}: {:?}", made.names());
         assert!(made.unit(unit).contains(has), "{line}:\n{}", made.unit(unit));
     }
+}
+
+#[test]
+fn one_of_several_servers_of_nvme_may_be_gone() {
+    let of = |line: &str| {
+        let made = made(line, ALL);
+        assert_eq!(made.console, "", "{line}");
+        let at = |path: &str| made.dir.path().join("out").join(path);
+        let is_in = |kind: &str, unit: &str| at(&format!("initrd-root-device.target.{kind}/{unit}")).symlink_metadata().is_ok();
+        let masked = |unit: &str| fs::read_link(at(unit)).is_ok_and(|target| target == Path::new("/dev/null"));
+        let (first, second) = ("network-root-nvme0.service", "network-root-nvme1.service");
+        let ways = [is_in("requires", first), is_in("wants", first), is_in("wants", second)];
+        (ways, [masked("nvmf-connect-nbft.service"), masked("nvmf-autoconnect.service")])
+    };
+    assert_eq!(of("rd.nvmf.discover=tcp,a"), ([true, false, false], [false, false]));
+    assert_eq!(of("rd.nvmf.discover=tcp,a rd.nvmf.discover=tcp,b rd.nvmf.nonbft"), ([false, true, true], [true, false]));
+    // Fibre Channel is the rules', and nothing else.
+    assert_eq!(of("rd.nvmf.discover=fc,auto rd.nvmf.nostatic=1"), ([false, false, false], [false, true]));
 }
 
 #[test]
