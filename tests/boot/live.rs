@@ -287,6 +287,8 @@ impl<'a> Home<'a> {
             has_network: false,
             fw_cfg: false,
             keys: &[],
+            answer: None,
+            counted: false,
         };
         let log = log_path(self.bench.logs, self.live.name, number);
         let run = machine.run(&log, self.bench.limit, |console| evidence::is_decided(console, &self.nonce, expect))?;

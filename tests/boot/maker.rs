@@ -34,6 +34,8 @@ pub fn make(word: &str, kernel: &Path, initrd: &Path, disks: &[PathBuf]) -> Resu
         has_network: false,
         fw_cfg: false,
         keys: &[],
+        answer: None,
+        counted: false,
     };
     let log = disks[0].with_extension("maker.log");
     let decided = |console: &str| console.contains(MADE) || console.contains(FAILED);

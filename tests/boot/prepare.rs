@@ -41,7 +41,7 @@ impl Parts {
 }
 
 /// Room for a few unified kernel images.
-const ESP_SIZE: u64 = 256 << 20;
+pub const ESP_SIZE: u64 = 256 << 20;
 
 /// What is made at most once under a key, or why it could not be made.
 type Made<K, V> = BTreeMap<K, Result<V, String>>;
@@ -95,6 +95,11 @@ impl Workshop {
         Ok(parts)
     }
 
+    /// Returns the mirror's address.
+    pub fn mirror(&self) -> &str {
+        self.debian.mirror()
+    }
+
     /// Makes a disk of the root and an EFI system partition whose default loader is the image.
     fn uefi_disk(&mut self, scenario: &Scenario, image: &Path, root: &Path) -> Result<PathBuf, String> {
         let recipe = format!("{}-{}", image::recipe(scenario), scenario.disk.name());
@@ -109,12 +114,14 @@ impl Workshop {
         self.uefi_disks.entry(recipe).or_insert_with(make).clone()
     }
 
-    fn image(&mut self, scenario: &Scenario) -> Result<PathBuf, String> {
+    /// Returns our image for a scenario.
+    pub fn image(&mut self, scenario: &Scenario) -> Result<PathBuf, String> {
         let (dir, mirror) = (&self.dir, self.debian.mirror());
         self.images.entry(image::recipe(scenario)).or_insert_with(|| image::build(scenario, mirror, dir)).clone()
     }
 
-    fn kernel(&mut self, scenario: &Scenario, image: &Path) -> Result<PathBuf, String> {
+    /// Returns the kernel that an image is for.
+    pub fn kernel(&mut self, scenario: &Scenario, image: &Path) -> Result<PathBuf, String> {
         let debian = &self.debian;
         let find = || {
             if let Some(path) = image::given("MKINITRD_BOOT_KERNEL")? {
@@ -128,7 +135,8 @@ impl Workshop {
         self.kernels.entry(format!("{} {} {}", image.display(), scenario.release, scenario.arch)).or_insert_with(find).clone()
     }
 
-    fn disk(&mut self, scenario: &Scenario) -> Result<(Product, String), String> {
+    /// Returns the disks of a scenario and the secret of their root.
+    pub fn disk(&mut self, scenario: &Scenario) -> Result<(Product, String), String> {
         let key = (scenario.release, scenario.arch, scenario.disk);
         if !self.disks.contains_key(&key) {
             let made = self.make_disk(scenario);
