@@ -126,7 +126,7 @@ const LATE: Duration = Duration::from_secs(20);
 const COUNTED: &str = "-accel tcg,thread=single -smp 1 -icount shift=1,sleep=off -m 2048 \
      -object memory-backend-memfd,id=counted,size=2048M -machine memory-backend=counted";
 /// What the root of the tests says first; the name is in `root.rs`.
-const ROOT_BEGINS: &str = "Hostname set to <realroot>";
+pub const ROOT_BEGINS: &str = "Hostname set to <realroot>";
 /// From one key to the next: an emulated keyboard forgets what comes faster than a busy host lets it look.
 const KEY_PAUSE: Duration = Duration::from_millis(400);
 

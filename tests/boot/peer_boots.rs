@@ -65,6 +65,8 @@ pub fn run(words: &[String]) -> Result<(), String> {
     if let Some(word) = words.iter().find(unknown) {
         return Err(format!("`{word}` is no boot that the other generators are tried with, and none of them"));
     }
+    // Whatever is kept is put into the form that the tables have by now.
+    report::write_with_peers(&[], &[], &[])?;
     let (work, cache) = runner::places()?;
     let mut bench = Bench::new(&work, &cache)?;
     let named = |name: &str| words.iter().any(|word| word == name);

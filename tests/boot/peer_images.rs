@@ -32,8 +32,9 @@ impl Peer {
     /// Returns the packages of a root beside the common ones: at first, for storage, and for the network.
     fn packages(self) -> [&'static str; 3] {
         match self {
-            Peer::Mkosi => ["mkosi,debian-archive-keyring", "", ""],
-            Peer::Dracut => ["dracut", "dracut-live", "dracut-network"],
+            // It installs packages into its image, not into its root.
+            Peer::Mkosi => ["mkosi,debian-archive-keyring,apt-utils,systemd-ukify,systemd-boot-efi,sbsigntool", "", ""],
+            Peer::Dracut => ["dracut", "dracut-live", "dracut-network jq"],
             Peer::InitramfsTools => [
                 "initramfs-tools,cryptsetup-initramfs,busybox",
                 "multipath-tools-boot overlayroot",
@@ -90,7 +91,7 @@ impl PeerImages {
             };
             let mut wanted: Vec<&str> = packages.iter().flat_map(|list| list.split_whitespace()).collect();
             wanted.extend(more.split_whitespace());
-            if !wanted.is_empty() {
+            if !wanted.is_empty() && peer != Peer::Mkosi {
                 self.install(peer, &wanted)?;
             }
             self.make_image(peer, *stage)?;
@@ -142,8 +143,10 @@ impl PeerImages {
 
     fn make_root(&self, peer: Peer) -> Result<(), String> {
         let root = self.root(peer);
-        if !root.join("boot-test").exists() {
+        // With another kernel it is made anew.
+        if !root.join("boot-test").exists() || !root.join("usr/lib/modules").join(&self.kernel).exists() {
             println!("{peer}: making its root");
+            run(tool("rm").args(["-rf", "--one-file-system"]).arg(&root))?;
             let partial = root.with_extension("partial");
             run(tool("rm").args(["-rf", "--one-file-system"]).arg(&partial))?;
             let mirror = &self.mirror;
@@ -157,9 +160,9 @@ impl PeerImages {
                 .arg(format!("deb {mirror}-security {RELEASE}-security main")))?;
             fs::create_dir(partial.join("boot-test")).map_err(at(&partial))?;
             fs::rename(&partial, &root).map_err(at(&root))?;
-        }
-        if !root.join("usr/lib/modules").join(&self.kernel).exists() {
-            self.install(peer, &[&format!("linux-image-{}", self.kernel)])?;
+            if !root.join("usr/lib/modules").join(&self.kernel).exists() {
+                return Err(format!("{peer}: {RELEASE} has no kernel `{}` any more; ours boots it out of a cache", self.kernel));
+            }
         }
         if peer == Peer::Mkosi && !self.has(peer, "mkosi") {
             self.newer_mkosi()?;

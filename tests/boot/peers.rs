@@ -129,6 +129,9 @@ impl Trial {
 
 const SAME: Try = Try { append: None, answer: None, root: None, says: None };
 
+/// The volume by its other name.
+const BY_LINK: Try = Try { root: Some(("/dev/vg0/root", "ext4")), ..SAME };
+
 const fn by(append: &'static str) -> Try {
     Try { append: Some(append), ..SAME }
 }
@@ -158,7 +161,7 @@ const NFS3_BUSYBOX: &str =
 pub const TRIALS: &[Trial] = &[
     trial("trixie-ext4", Set::Plain, SAME),
     trial("trixie-luks2", Set::Plain, typed(CRYPT)),
-    trial("trixie-lvm", Set::Plain, SAME),
+    trial("trixie-lvm", Set::Plain, BY_LINK),
     trial("trixie-xfs", Set::Storage, SAME),
     trial("trixie-btrfs-subvolume", Set::Storage, SAME),
     trial("trixie-btrfs-raid1", Set::Storage, SAME),
@@ -176,8 +179,8 @@ pub const TRIALS: &[Trial] = &[
     trial("trixie-luks2-tpm", Set::Storage, by(CRYPT)),
     trial("trixie-luks2-tpm-signed", Set::Policy, by(CRYPT)),
     trial("trixie-luks2-recovery", Set::Storage, Try { answer: Some(("Please unlock disk", "@recovery@")), ..by(CRYPT) }),
-    trial("trixie-lvm-thin", Set::Storage, SAME),
-    trial("trixie-lvm-raid1", Set::Storage, SAME),
+    trial("trixie-lvm-thin", Set::Storage, BY_LINK),
+    trial("trixie-lvm-raid1", Set::Storage, BY_LINK),
     trial(
         "trixie-lvm-in-luks2",
         Set::Storage,

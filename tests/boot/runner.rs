@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::command::{at, run, tool};
 use crate::evidence::{self, Evidence};
 use crate::live::{self, Bench, Live};
-use crate::machine::{Machine, Run, Start, log_path};
+use crate::machine::{Machine, ROOT_BEGINS, Run, Start, log_path};
 use crate::prepare::{Parts, Workshop};
 use crate::report;
 use crate::scenarios::{Expect, Firmware, Scenario};
@@ -207,5 +207,6 @@ fn start(scenario: &Scenario, parts: &Parts, append: &str, log: &Path, limit: Du
         counted: scenario.counted,
     };
     let expect: Expect = scenario.expect;
-    machine.run(log, limit, |console| evidence::is_decided(console, &parts.nonce, expect))
+    let is_decided = |console: &str| evidence::is_decided(console, &parts.nonce, expect);
+    machine.run(log, limit, |console| is_decided(console) || scenario.counted && console.contains(ROOT_BEGINS))
 }

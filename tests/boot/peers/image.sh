@@ -41,7 +41,8 @@ dracut_() {
     plain) set -- "$@" --no-hostonly ;;
     *)
         more='systemd-sysext systemd-integritysetup systemd-veritysetup systemd-repart overlayfs multipath mdraid bcache'
-        [ "$set" != network ] || more="$more network nfs iscsi nbd nvmf livenet"
+        remote='network nfs iscsi nbd nvmf livenet'
+        if [ "$set" = network ]; then more="$more $remote"; else set -- "$@" --omit "$remote"; fi
         known=
         for module in $more; do
             ! ls -d /usr/lib/dracut/modules.d/[0-9]*"$module" >/dev/null 2>&1 || known="$known $module"
