@@ -65,12 +65,19 @@ const EXPLAINED: &str = "to try once more";
 /// How the init of a system begins to speak: systemd, sysvinit, OpenRC, and what names the system.
 const INITS: [&str; 4] = ["running in system mode (", "INIT: version ", "OpenRC ", "Welcome to "];
 
+/// What systemd says in an initrd, after its first line.
+const IN_INITRD: &str = "Running in initrd.";
+
 /// Reads a console.
 pub fn read(console: &str) -> Trial {
     let mut trial = Trial { steps: Vec::new(), stopped: None, asks: false };
     let mut clock_s = 0.0;
     for line in console.lines() {
         clock_s = clock(line).unwrap_or(clock_s);
+        // A splash tells once more what was said before it came.
+        if trial.last() == Some(Step::RealRoot) && line.contains(IN_INITRD) {
+            trial.steps.pop();
+        }
         for step in Step::ALL {
             if trial.last() < Some(step) && trial.is_taken(step, line) {
                 trial.steps.push((step, clock_s));
@@ -100,7 +107,7 @@ impl Trial {
         match step {
             Step::Kernel => line.contains("Linux version "),
             Step::Init => line.contains("Run /init as init process"),
-            Step::Systemd => line.contains("Running in initrd."),
+            Step::Systemd => line.contains(IN_INITRD),
             Step::RootDevice => target("initrd-root-device.target") || target("Initrd Root Device"),
             Step::RootMounted => target("initrd-root-fs.target") || target("Initrd Root File System"),
             // Of a systemd in the initrd the real root's is the second.
@@ -155,6 +162,16 @@ mod tests {
         // The same console cut anywhere before its last init is not there yet.
         let end = GOOD.rfind("systemd[1]: systemd").expect("the second");
         assert!((0..end).all(|cut| !read(&GOOD[..cut]).is_reached()));
+    }
+
+    #[test]
+    fn what_a_splash_repeats_is_no_second_init() {
+        let said = GOOD.find("[  OK  ]").expect("a target");
+        let (before, after) = GOOD.split_at(said);
+        let echo = "systemd[1]: systemd 257 running in system mode (+PAM)\nsystemd[1]: Running in initrd.\n";
+        let stopped = read(&format!("{before}{echo}"));
+        assert_eq!(stopped.last(), Some(Step::Systemd));
+        assert_eq!(read(&format!("{before}{echo}{after}")).steps, read(GOOD).steps);
     }
 
     #[test]

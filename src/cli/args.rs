@@ -249,6 +249,15 @@ pub struct Uki {
     /// Take the kernel from this file [default: the one that the modules belong to].
     #[arg(long, value_name = "FILE", help_heading = "Unified kernel image")]
     pub kernel_image: Option<PathBuf>,
+    /// Add a profile, an entry of the boot menu with these words behind the command line (may be repeated).
+    #[arg(long, value_name = "ID: WORDS", help_heading = "Unified kernel image")]
+    pub uki_profile: Vec<String>,
+    /// Sign what register 11 of a TPM will be with this private key (RSA, PEM), so that a volume bound to the key is opened.
+    #[arg(long, value_name = "FILE", help_heading = "Unified kernel image")]
+    pub pcr_private_key: Option<PathBuf>,
+    /// The public half of that key [default: derived from it]; alone, it goes into the image and nothing is signed.
+    #[arg(long, value_name = "FILE", help_heading = "Unified kernel image")]
+    pub pcr_public_key: Option<PathBuf>,
     /// Sign for Secure Boot with this private key (PEM).
     #[arg(long, value_name = "FILE", help_heading = "Unified kernel image")]
     pub sign_key: Option<PathBuf>,

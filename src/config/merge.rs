@@ -57,6 +57,12 @@ pub struct Profile {
     pub uki_stub: Option<Item>,
     /// Globs of the kernel package's dependencies that hold the kernel itself, in addition to those of `kernel_follow`.
     pub uki_follow: Vec<Item>,
+    /// Other ways to start unified kernel images, each as `ID: WORDS`.
+    pub uki_profiles: Vec<Item>,
+    /// The key that signs policies of a TPM.
+    pub pcr_private_key: Option<Item>,
+    /// Its public half.
+    pub pcr_public_key: Option<Item>,
     /// The key that signs unified kernel images.
     pub sign_key: Option<Item>,
     /// Its certificate.
@@ -271,6 +277,7 @@ fn apply(profile: &mut Profile, body: Body) {
     apply_change(&mut profile.kernel_follow, body.kernel_follow, "kernel part", warnings);
     apply_change(&mut profile.kernel_arguments, body.kernel_arguments, "kernel argument", warnings);
     apply_change(&mut profile.uki_follow, body.uki_follow, "kernel part", warnings);
+    apply_change(&mut profile.uki_profiles, body.uki_profiles, "profile", warnings);
     apply_change(&mut profile.firmware_packages, body.firmware_packages, "firmware package", warnings);
     apply_change(&mut profile.firmware_follow, body.firmware_follow, "firmware part", warnings);
     apply_change(&mut profile.microcode_packages, body.microcode_packages, "microcode package", warnings);
@@ -288,6 +295,8 @@ fn apply(profile: &mut Profile, body: Body) {
         (&mut profile.kernel_package, body.kernel_package),
         (&mut profile.uki_package, body.uki_package),
         (&mut profile.uki_stub, body.uki_stub),
+        (&mut profile.pcr_private_key, body.pcr_private_key),
+        (&mut profile.pcr_public_key, body.pcr_public_key),
         (&mut profile.sign_key, body.sign_key),
         (&mut profile.sign_certificate, body.sign_certificate),
         (&mut profile.sign_tool, body.sign_tool),

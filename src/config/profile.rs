@@ -119,6 +119,12 @@ pub struct Body {
     pub uki_stub: Option<Item>,
     /// Dependencies of the kernel package that hold the kernel itself, globs, in addition to `kernel_follow`.
     pub uki_follow: Change,
+    /// Other ways to start unified kernel images, each as `ID: WORDS`.
+    pub uki_profiles: Change,
+    /// The key that signs policies of a TPM.
+    pub pcr_private_key: Option<Item>,
+    /// Its public half.
+    pub pcr_public_key: Option<Item>,
     /// The key that signs unified kernel images.
     pub sign_key: Option<Item>,
     /// Its certificate.
@@ -317,6 +323,11 @@ fn read_body(table: &mut Table) -> Result<Body, DocumentError> {
     body.uki_package = uki.text("package")?;
     body.uki_stub = uki.text("stub")?;
     body.uki_follow = change(&mut uki, "follow")?;
+    body.uki_profiles = change(&mut uki, "profiles")?;
+    let mut pcr = uki.table("pcr")?;
+    body.pcr_private_key = pcr.text("private-key")?;
+    body.pcr_public_key = pcr.text("public-key")?;
+    pcr.finish()?;
     let mut sign = uki.table("sign")?;
     body.sign_key = sign.text("key")?;
     body.sign_certificate = sign.text("certificate")?;

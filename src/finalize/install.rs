@@ -7,6 +7,8 @@ use crate::tree::{Entry, Tree, TreePath};
 
 /// Every file of `distro-profiles/files/` that profiles may name. (`busybox-init` is its own finalizer's.)
 const FILES: &[(&str, &str)] = &[
+    ("kdump-save", include_str!("../../distro-profiles/files/kdump-save")),
+    ("kdump-save.service", include_str!("../../distro-profiles/files/kdump-save.service")),
     ("live-root", include_str!("../../distro-profiles/files/live-root")),
     ("network-root-dhcp", include_str!("../../distro-profiles/files/network-root-dhcp")),
     ("network-root-generator", include_str!("../../distro-profiles/files/network-root-generator")),

@@ -20,9 +20,11 @@ mod install;
 mod ldconfig;
 mod links;
 mod locale;
+mod lvm_monitoring;
 mod machine_id;
 mod masks;
 mod md_degraded;
+mod repart;
 mod tmpdirs;
 mod units;
 mod users;
@@ -242,6 +244,8 @@ pub const STEPS: &[Step] = &[
         about: "units that let a btrfs be mounted without a disk that does not come, if `rootflags=degraded` says so",
         run: btrfs_degraded::run,
     },
+    Step { name: "lvm-monitoring", about: "`/etc/lvm/lvmlocal.conf`: nobody watches volumes here", run: lvm_monitoring::run },
+    Step { name: "repart", about: "a unit that repartitions the disk of a mounted root", run: repart::run },
     Step { name: "hwdb", about: "the keyboard part of the hardware database, compiled", run: hwdb::run },
     Step { name: "busybox", about: "links of busybox's applets, which a trigger makes", run: busybox::run },
     Step {

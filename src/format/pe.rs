@@ -16,6 +16,8 @@ const SECTIONS_MAX: usize = 96;
 const ALIGNMENT_BYTES_MAX: u32 = 1 << 21;
 /// Memory is mapped in pages, whatever a small alignment in an old stub says.
 const PAGE_BYTES: u32 = 4096;
+/// Begins what belongs to one profile (the specification "Unified Kernel Image" of the UAPI group).
+pub const PROFILE: &str = ".profile";
 const SECTION_HEADER_BYTES: usize = 40;
 const SYMBOL_BYTES: u64 = 18;
 /// The directory entry of the certificate table; the only one whose address is a place in the file.
@@ -329,7 +331,9 @@ impl Editor {
     /// Adds a section behind all others, as code or as data.
     pub fn add(&mut self, name: &str, data: &[u8], is_code: bool) -> Result<(), PeError> {
         debug_assert!(name.len() <= 8, "a name has eight bytes");
-        if self.sections.iter().any(|section| section.name == name) {
+        // What is behind `.profile` belongs to one profile of a unified kernel image, and replaces a section of the same name before.
+        let profile = self.sections.iter().rposition(|section| section.name == PROFILE).unwrap_or(0);
+        if name != PROFILE && self.sections[profile..].iter().any(|section| section.name == name) {
             return Err(PeError::Twice { section: name.to_owned() });
         }
         let header = self.table + self.sections.len() * SECTION_HEADER_BYTES;

@@ -9,6 +9,7 @@ pub mod facts;
 pub mod kernels;
 pub mod keyboard;
 pub mod pacman;
+pub mod policy;
 pub mod probe;
 pub mod sign;
 pub mod traits;

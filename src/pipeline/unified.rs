@@ -8,6 +8,7 @@ use crate::base::limit;
 use crate::config::{Item, Profile};
 use crate::family::Family;
 use crate::host::facts::FileContent;
+use crate::host::policy::PolicyKey;
 use crate::modules::KernelVersion;
 use crate::pack::{Image, SegmentName};
 use crate::package::Catalog;
@@ -26,6 +27,10 @@ pub struct Unified {
     pub kernel_image: Option<PathBuf>,
     /// The kernel's command line; empty for none.
     pub command_line: String,
+    /// Other ways to start the same.
+    pub profiles: Vec<uki::Profile>,
+    /// Who says what register 11 of a TPM may be.
+    pub policy: Option<PolicyKey>,
 }
 
 impl Unified {
@@ -91,6 +96,8 @@ impl Ready<'_> {
             command_line: &unified.command_line,
             initrd: &initrd,
             microcode_bytes,
+            profiles: &unified.profiles,
+            policy: unified.policy.as_ref(),
         };
         Ok(uki::uki(&parts, reporter)?)
     }

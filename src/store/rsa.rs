@@ -1,5 +1,7 @@
-//! RSA signatures as apk makes them (PKCS #1 v1.5 over SHA-1, SHA-256 or SHA-512), and the keys in `*.rsa.pub` files. The only door to rsa.
+//! RSA signatures as apk and TPM policies have them (PKCS #1 v1.5 over SHA-1, SHA-256 or SHA-512), and public keys in PEM. The only door
+//! to rsa, which sees no private key.
 
+use ::rsa::pkcs1::EncodeRsaPublicKey;
 use ::rsa::pkcs8::DecodePublicKey;
 use ::rsa::traits::PublicKeyParts;
 use ::rsa::{Pkcs1v15Sign, RsaPublicKey};
@@ -75,6 +77,14 @@ pub fn verify(name: &str, pem: &[u8], hash: RsaHash, data: &[u8], signature: &[u
     let scheme = Pkcs1v15Sign { hash_len: Some(digest.len()), prefix: prefix.into() };
     key.verify(scheme, &digest, signature).map_err(|_| RsaError::Wrong(name.to_owned()))?;
     Ok(Sha256::of(&der).to_string().to_uppercase())
+}
+
+/// Returns the SHA-256 digest of a public key as RFC 8017 writes it (RSAPublicKey), which is how systemd names one.
+pub fn fingerprint(name: &str, pem: &[u8]) -> Result<[u8; 32], RsaError> {
+    let not_a_key = || RsaError::NotAKey(name.to_owned());
+    let key = RsaPublicKey::from_public_key_der(&der(pem).ok_or_else(not_a_key)?).map_err(|_| not_a_key())?;
+    let der = key.to_pkcs1_der().map_err(|_| not_a_key())?;
+    Ok(*Sha256::of(der.as_bytes()).as_bytes())
 }
 
 /// Returns what stands between the lines `-----BEGIN PUBLIC KEY-----` and `-----END PUBLIC KEY-----`.

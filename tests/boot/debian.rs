@@ -72,6 +72,22 @@ impl Debian {
         }
     }
 
+    /// Returns a file of a package for amd64, cached; `path` has no slash before.
+    pub fn file(&self, release: &str, package: &str, path: &str) -> Result<PathBuf, String> {
+        let out = self.cache.join(format!("{release}-{package}-{}", path.rsplit('/').next().unwrap_or(path)));
+        if out.exists() {
+            return Ok(out);
+        }
+        let apt = Apt::open(&self.cache.join(format!("apt-{release}-amd64")), &self.mirror, release, "amd64")?;
+        let deb = apt.download(package)?;
+        let partial = out.with_extension(format!("{}.partial", std::process::id()));
+        let script = r#"dpkg-deb --fsys-tarfile "$1" | tar -xO "./$2" >"$3""#;
+        run(tool("sh").args(["-euc", script, "sh"]).arg(&deb).arg(path).arg(&partial))?;
+        fs::rename(&partial, &out).map_err(at(&out))?;
+        fs::remove_file(&deb).map_err(at(&deb))?;
+        Ok(out)
+    }
+
     /// Returns the kernel of a release, cached: of exactly `version` when the image is made for one.
     pub fn kernel(&self, release: &str, arch: &str, version: Option<&str>) -> Result<PathBuf, String> {
         let cached = |version: &str| self.cache.join(format!("vmlinuz-{version}"));

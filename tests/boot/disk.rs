@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bcache;
 use crate::command::{at, run, tool};
+use crate::esp::{self, Partition};
 use crate::files::{SIZE, Type, file_system, sibling};
 use crate::integrity;
 use crate::luks::{self, PASSPHRASE};
@@ -41,6 +42,8 @@ pub enum Disk {
     LuksTpmFirmware,
     /// The same with a key that signs what register 12 may be.
     LuksTpmSigned,
+    /// The same with a key that is made for this run and signs what register 11 may be, into which the stub of an image measures it.
+    LuksTpmImage,
     /// The same with register 12 and a PIN.
     LuksTpmPin,
     /// ext4 in LUKS2, opened by a recovery key and nothing else.
@@ -91,6 +94,12 @@ pub enum Disk {
     IntegrityFlipped,
     /// ext4 in LUKS2 with dm-integrity below.
     LuksIntegrity,
+    /// ext4 on a partition, and room behind it.
+    Room,
+    /// `/usr` on a partition with all that a root begins with, and room for the root behind it.
+    UsrAndRoom,
+    /// The same without the room.
+    UsrAlone,
     /// No root: ext4 with an overlay for an Alpine whose system is its initrd.
     Apkovl,
 }
@@ -112,6 +121,10 @@ pub struct Product {
 const SIGNED_POLICY: &[&str] = &["--tpm2-pcrs=", "--tpm2-public-key=tests/boot/policy/public.pem", "--tpm2-public-key-pcrs=12"];
 /// Room for the memory of a machine that hibernates.
 const SWAP: u64 = 2 << 30;
+/// Room for a partition that the boot makes.
+const ROOM: u64 = 128 << 20;
+/// Room for a root that the boot makes.
+const ROOT_ROOM: u64 = 512 << 20;
 
 impl Disk {
     /// Returns the word for the table and for file names.
@@ -130,6 +143,7 @@ impl Disk {
             Disk::LuksTpm => "luks2-tpm-pcr12",
             Disk::LuksTpmFirmware => "luks2-tpm-pcr7",
             Disk::LuksTpmSigned => "luks2-tpm-signed",
+            Disk::LuksTpmImage => "luks2-tpm-image",
             Disk::LuksTpmPin => "luks2-tpm-pin",
             Disk::LuksRecovery => "luks2-recovery",
             Disk::LuksKeyFile => "luks2-key-disk",
@@ -155,6 +169,9 @@ impl Disk {
             Disk::Integrity => "integrity",
             Disk::IntegrityFlipped => "integrity-flipped",
             Disk::LuksIntegrity => "luks2-integrity",
+            Disk::Room => "gpt-with-room",
+            Disk::UsrAndRoom => "gpt-usr-with-room",
+            Disk::UsrAlone => "gpt-usr",
             Disk::Apkovl => "apkovl",
         }
     }
@@ -169,6 +186,7 @@ impl Disk {
             Disk::Squashfs => Some(Type::Squashfs),
             Disk::Erofs => Some(Type::Erofs),
             Disk::SeparateUsr => Some(Type::SeparateUsr),
+            Disk::UsrAndRoom | Disk::UsrAlone => Some(Type::UsrWithSeed),
             Disk::Tree => Some(Type::Tree),
             _ => None,
         }
@@ -199,6 +217,13 @@ pub fn make_of_files(kind: Disk, tar: &Path, overlay: &Path, out: &Path) -> Resu
         Disk::SeparateUsr => {}
         // A machine adds it to the file system.
         Disk::BtrfsRaid1 => File::create(&second).and_then(|file| file.set_len(SIZE)).map_err(at(&second))?,
+        Disk::UsrAndRoom | Disk::UsrAlone => {
+            let inner = out.with_extension("inner");
+            fs::rename(out, &inner).map_err(at(out))?;
+            let partition = Partition { kind: esp::USR_TYPE, name: "usr", uuid: None, file: &inner };
+            let free = if kind == Disk::UsrAlone { 0 } else { ROOT_ROOM };
+            return consumed(&inner, esp::disk_of(&[partition], free, out).map(|()| vec![out.to_owned()]));
+        }
         _ => return Ok(product(vec![out.to_owned()])),
     }
     Ok(product(vec![out.to_owned(), second]))
@@ -227,6 +252,10 @@ pub fn make(kind: Disk, root: &Path, out: &Path) -> Result<Product, String> {
             return Ok(Product { material: vec![material], ..product(vec![out.to_owned()]) });
         }
         Disk::Bcache => return bcache::disks(root, out).map(product),
+        Disk::Room => {
+            let partition = Partition { kind: esp::ROOT_TYPE, name: "root", uuid: None, file: root };
+            return esp::disk_of(&[partition], ROOM, out).map(|()| product(vec![out.to_owned()]));
+        }
         Disk::LvmInLuks => {
             lvm::group(Layout::Linear, root, out)?;
             return luks::encrypt(out).map(|()| product(vec![out.to_owned()]));
@@ -266,6 +295,11 @@ pub fn make(kind: Disk, root: &Path, out: &Path) -> Result<Product, String> {
     match kind {
         Disk::LuksTpm => product.tpm = Some(luks::enrol_tpm(out, &["--tpm2-pcrs=12"])?),
         Disk::LuksTpmSigned => product.tpm = Some(luks::enrol_tpm(out, SIGNED_POLICY)?),
+        Disk::LuksTpmImage => {
+            let (_, public) = luks::policy_key(out.parent().unwrap_or(Path::new(".")))?;
+            let public = format!("--tpm2-public-key={}", public.display());
+            product.tpm = Some(luks::enrol_tpm(out, &["--tpm2-pcrs=", &public, "--tpm2-public-key-pcrs=11"])?);
+        }
         Disk::LuksTpmPin => product.tpm = Some(luks::enrol_tpm(out, &["--tpm2-pcrs=12", "--tpm2-with-pin=true"])?),
         Disk::LuksRecovery => product.words.push(("recovery", luks::enrol_recovery(out)?)),
         Disk::LuksKeyFile | Disk::LuksWrongKeyFile => {

@@ -14,6 +14,8 @@ pub const REMOVABLE_AMD64: &str = "EFI/BOOT/BOOTX64.EFI";
 const ESP_TYPE: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
 /// The type of a root partition of x86-64, by the Discoverable Partitions Specification.
 pub const ROOT_TYPE: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
+/// The type of a partition with `/usr` of x86-64, by the same.
+pub const USR_TYPE: &str = "8484680c-9521-48c6-9c11-b0720656f69e";
 /// What is before the first partition, and what the second table takes behind the last one.
 pub const MARGIN: u64 = 1 << 20;
 
@@ -52,11 +54,11 @@ pub struct Partition<'a> {
 pub fn disk(esp: &Path, root: &Path, out: &Path) -> Result<(), String> {
     let [esp, root] =
         [(ESP_TYPE, "esp", esp), (ROOT_TYPE, "root", root)].map(|(kind, name, file)| Partition { kind, name, uuid: None, file });
-    disk_of(&[esp, root], out)
+    disk_of(&[esp, root], 0, out)
 }
 
-/// Makes the disk `out`: a GPT with these partitions in a row.
-pub fn disk_of(partitions: &[Partition], out: &Path) -> Result<(), String> {
+/// Makes the disk `out`: a GPT with these partitions in a row and `free` bytes behind them.
+pub fn disk_of(partitions: &[Partition], free: u64, out: &Path) -> Result<(), String> {
     let mut table = "label: gpt\n".to_owned();
     let mut start = MARGIN;
     let mut contents = Vec::new();
@@ -68,7 +70,7 @@ pub fn disk_of(partitions: &[Partition], out: &Path) -> Result<(), String> {
         start += size;
     }
     let mut disk = File::create(out).map_err(at(out))?;
-    disk.set_len(start + MARGIN).map_err(at(out))?;
+    disk.set_len(start + free + MARGIN).map_err(at(out))?;
     let mut sfdisk = tool("sfdisk");
     let spawned = sfdisk.arg("-q").arg(out).stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
     let mut child = spawned.map_err(|error| explain("sfdisk", &error))?;

@@ -54,6 +54,7 @@ const EXCUSES: &[(&str, &str, &str)] = &[
     ("kernel", "Unstable clock detected, switching default tracing clock", BUSY),
     ("kernel", "callbacks suppressed", "the kernel says that it said less"),
     ("kernel", "tsc: Unable to calibrate against PIT", BUSY),
+    ("kernel", "tsc: PIT calibration deviates from HPET", BUSY),
     ("kernel", "TSC found unstable after boot", BUSY),
     ("kernel", "APIC calibration not consistent", BUSY),
     ("kernel", "clocksource: ", BUSY),
@@ -65,7 +66,6 @@ const EXCUSES: &[(&str, &str, &str)] = &[
     ("kernel", "rcu: INFO:", BUSY),
     ("kernel", "sched: DL replenish lagged", BUSY),
     ("55-scsi-sg3_id.rules", "SCSI device dm-", "the rule of sg3-utils says so of every disk that is no SCSI disk"),
-    ("lvm", "dmeventd: stat failed", "volumes are watched from the real root on, whose lvm2-monitor begins with it"),
     ("lvm", "online, VG", "the udev rule of LVM says at this level that all is well"),
     ("(sd-mkdcre", "Couldn't read inherited credential", "a unit names credentials that nobody has to pass"),
 ];

@@ -25,6 +25,8 @@ pub enum Type {
     Erofs,
     /// ext4, labelled `root`, with an empty `/usr`, and what belongs there on the second disk, labelled `usr`.
     SeparateUsr,
+    /// ext4, labelled `usr`, with `/usr`, which has all else in `share/seed`.
+    UsrWithSeed,
     /// No file system, but a directory.
     Tree,
 }
@@ -62,6 +64,10 @@ pub fn file_system(kind: Type, tar: &Path, overlay: &Path, out: &Path) -> Result
             r#"mksquashfs "$root" "$out" -noappend -quiet -no-progress -comp zstd -Xcompression-level 3"#.to_owned()
         }
         Type::Erofs => r#"mkfs.erofs --quiet "$out" "$root""#.to_owned(),
+        Type::UsrWithSeed => format!(
+            r#"mkdir "$root.usr"; mv "$root"/usr/* "$root.usr/"; mv "$root" "$root.usr/share/seed"
+            mke2fs -q -F -t ext4 -L usr {EXT4_OPTIONS} -d "$root.usr" "$out""#
+        ),
         Type::SeparateUsr => format!(
             r#"mkdir "$root.usr"; mv "$root"/usr/* "$root.usr/"; {ext4} -d "$root" "$out"
             mke2fs -q -F -t ext4 -L usr {EXT4_OPTIONS} -d "$root.usr" "$4""#
@@ -77,6 +83,20 @@ pub fn file_system(kind: Type, tar: &Path, overlay: &Path, out: &Path) -> Result
         {make}"#
     );
     run(&mut as_root(&script, &[tar, overlay, out, &usr])).map(drop)
+}
+
+/// Makes the ext4 file system `out`, labelled `KDUMP`, with a kernel and an image for the day on which another kernel crashes.
+pub fn kdump_disk(kernel: &Path, image: &Path, out: &Path) -> Result<PathBuf, String> {
+    let script = format!(
+        r#"kernel=$1 image=$2 out=$3 files=$3.files
+        trap 'rm -rf "$files"' EXIT
+        mkdir "$files"
+        cp "$kernel" "$files/vmlinuz"
+        cp "$image" "$files/initrd.img"
+        truncate -s 160M "$out"
+        mke2fs -q -F -t ext4 -L KDUMP {EXT4_OPTIONS} -d "$files" "$out""#
+    );
+    run(&mut as_root(&script, &[kernel, image, out])).map(|_| out.to_owned())
 }
 
 const EXT4_OPTIONS: &str = "-E lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0";

@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mkinitrd_pkg::format::pe::Editor;
+
 use crate::command::{at, run, tool};
+use crate::luks;
 use crate::machine::{SNAKEOIL_CERTIFICATE, SNAKEOIL_KEY, SNAKEOIL_PASSPHRASE};
 use crate::repositories::{Family, Set, repository};
 use crate::scenarios::{Change, Firmware, Scenario};
@@ -13,6 +16,9 @@ const LAGS: &str = "expired on";
 
 /// Stands in the arguments of a scenario for the mirror's repository with this component.
 pub const NON_FREE_FIRMWARE: &str = "@non-free-firmware";
+
+/// Stands for the private key that a volume with a signed policy is enrolled with.
+pub const POLICY_KEY: &str = "@policy-key";
 
 /// Returns the image for a scenario, built by our own program, or the one that `MKINITRD_BOOT_IMAGE` names.
 pub fn build(scenario: &Scenario, mirror: &str, dir: &Path) -> Result<PathBuf, String> {
@@ -31,6 +37,7 @@ pub fn build(scenario: &Scenario, mirror: &str, dir: &Path) -> Result<PathBuf, S
     };
     for word in scenario.build {
         match *word {
+            POLICY_KEY => command.arg(luks::policy_key(dir)?.0),
             NON_FREE_FIRMWARE => command.arg("--repo").arg(format!("{mirror} {} main non-free-firmware", scenario.release)),
             word => command.arg(word),
         };
@@ -59,6 +66,20 @@ pub fn build(scenario: &Scenario, mirror: &str, dir: &Path) -> Result<PathBuf, S
     }
 }
 
+/// Makes an addon for a unified kernel image out of `stub`: words for its command line, signed by the key that the firmware knows or not.
+pub fn addon(stub: &Path, words: &str, is_signed: bool, dir: &Path) -> Result<PathBuf, String> {
+    let bytes = fs::read(stub).map_err(at(stub))?;
+    let made =
+        Editor::new(&bytes).and_then(|mut editor| editor.add(".cmdline", words.as_bytes(), false).map(|()| editor.finish()));
+    let out = dir.join(if is_signed { "signed.addon.efi" } else { "unsigned.addon.efi" });
+    fs::write(&out, made.map_err(|error| format!("`{}`: {error}", stub.display()))?).map_err(at(&out))?;
+    if is_signed {
+        let key = snakeoil_key(dir)?;
+        run(tool("sbsign").arg("--key").arg(key).args(["--cert", SNAKEOIL_CERTIFICATE, "--output"]).args([&out, &out]))?;
+    }
+    Ok(out)
+}
+
 /// Returns the key that the firmware of the tests knows, without its passphrase.
 fn snakeoil_key(dir: &Path) -> Result<PathBuf, String> {
     let out = dir.join("snakeoil.key");
@@ -78,7 +99,7 @@ fn expiry(message: &str) -> Option<String> {
 
 /// Returns a name that two scenarios share if they boot the same image.
 pub fn recipe(scenario: &Scenario) -> String {
-    let words = scenario.build.join("").replace("--", "-").replace(':', "").replace('/', "-");
+    let words = scenario.build.join("").replace("--", "-").replace([':', '@', ' '], "").replace('/', "-");
     let form = match (scenario.firmware, scenario.signed) {
         (Firmware::None, _) => String::new(),
         // The command line is part of the image.
@@ -118,6 +139,13 @@ pub fn changed(scenario: &Scenario, image: &Path, dir: &Path) -> Result<PathBuf,
             let file = fs::File::options().write(true).open(&out).map_err(at(&out))?;
             let size = file.metadata().map_err(at(&out))?.len();
             file.set_len(size * percent / 100).map_err(at(&out))?;
+        }
+        Change::Word(from, to) => {
+            let mut bytes = fs::read(image).map_err(at(image))?;
+            let place = bytes.windows(from.len()).position(|window| window == from.as_bytes());
+            let place = place.ok_or_else(|| format!("`{}` has no `{from}`", image.display()))?;
+            bytes[place..place + from.len()].copy_from_slice(to.as_bytes());
+            fs::write(&out, bytes).map_err(at(&out))?;
         }
         Change::AfterEarly => {
             // GNU cpio pads what it writes to 512 bytes, so that ours starts where the kernel looks for it.

@@ -15,6 +15,12 @@ const BY_TPM: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
 const BY_TPM_AND_PIN: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
      rd.luks.options=6d6b696e-6974-4264-8000-6c756b730001=tpm2-device=auto,tries=1 root=/dev/mapper/root";
 
+const WITH_PLYMOUTH: &[&str] = &["--generic", "--with", "plymouth"];
+const SPLASH: &str = "splash console=tty0 console=ttyS0 rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
+     rd.luks.options=6d6b696e-6974-4264-8000-6c756b730001=tries=1 root=/dev/mapper/root";
+/// The passphrase on an American keyboard.
+const RIGHT_KEYS: &[&str] = &["c", "o", "r", "r", "e", "c", "t", "spc", "h", "o", "r", "s", "e", "ret"];
+
 const STAYS_CLOSED: Expect = Expect::Refuses { says: &["Failed to start systemd-cryptsetup"] };
 const OPENED: Expect = Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" };
 
@@ -118,6 +124,28 @@ pub const KEYS: &[Scenario] = &[
         tpm: Tpm::Enrolled,
         append: BY_TPM,
         expect: STAYS_CLOSED,
+        ..LOCKED
+    },
+    Scenario {
+        name: "trixie-plymouth",
+        shows: "LUKS2, the passphrase typed at plymouth's prompt",
+        disk: Disk::Luks,
+        build: WITH_PLYMOUTH,
+        append: SPLASH,
+        keys: RIGHT_KEYS,
+        expect: OPENED,
+        way: &[" crypt aes-xts", "Started systemd-ask-password-plymouth.service"],
+        twin: Some("plymouth-wrong-passphrase"),
+        ..LOCKED
+    },
+    Scenario {
+        name: "plymouth-wrong-passphrase",
+        shows: "the same with another passphrase",
+        disk: Disk::Luks,
+        build: WITH_PLYMOUTH,
+        append: SPLASH,
+        keys: &["h", "o", "r", "s", "e", "ret"],
+        expect: WRONG_PASSPHRASE,
         ..LOCKED
     },
 ];

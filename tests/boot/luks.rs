@@ -59,6 +59,16 @@ pub fn enrol_tpm(image: &Path, how: &[&str]) -> Result<PathBuf, String> {
     tpm.end()
 }
 
+/// Makes a key for signed policies in `dir` if there is none yet; returns the private half and the public one.
+pub fn policy_key(dir: &Path) -> Result<(PathBuf, PathBuf), String> {
+    let (private, public) = (dir.join("policy.key"), dir.join("policy.pem"));
+    if !public.exists() {
+        run(tool("openssl").args(["genrsa", "-out"]).arg(&private).arg("2048"))?;
+        run(tool("openssl").args(["pkey", "-pubout", "-in"]).arg(&private).arg("-out").arg(&public))?;
+    }
+    Ok((private, public))
+}
+
 /// Leaves the volume no key but a recovery key, which is returned.
 pub fn enrol_recovery(image: &Path) -> Result<String, String> {
     let said = enrol(image, &["--recovery-key"])?;

@@ -193,6 +193,10 @@ impl Machine<'_> {
         args.extend(fixed.split(' ').map(str::to_owned));
         let socket = || format!("unix:{},server=on,wait=off", monitor.display());
         args.extend(["-monitor".into(), if self.keys.is_empty() && self.bus != Bus::Late { "none".into() } else { socket() }]);
+        if !self.keys.is_empty() {
+            // Whoever types has a screen.
+            args.extend(["-vga", "std"].map(str::to_owned));
+        }
         match self.start {
             Start::Kernel { kernel, initrd, append } => {
                 args.extend(["-kernel".into(), kernel.display().to_string()]);

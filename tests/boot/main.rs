@@ -37,6 +37,7 @@ mod peer_boots;
 mod peer_images;
 mod peers;
 mod prepare;
+mod releases;
 mod report;
 #[path = "../repositories/mod.rs"]
 #[allow(dead_code, reason = "other test programs use the rest")]
@@ -47,6 +48,7 @@ mod scenarios;
 mod server;
 mod storage;
 mod tpm;
+mod unified;
 mod verity;
 mod volumes;
 

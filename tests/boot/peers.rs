@@ -53,6 +53,8 @@ pub enum Set {
     Sysext,
     /// Storage, and the signature of the policy of a TPM.
     Policy,
+    /// Storage, and partitions for systemd-repart to make.
+    Repart,
     /// No generic image, but one for a machine with virtio and ext4.
     Machine,
 }
@@ -68,6 +70,7 @@ impl Set {
             Set::Keymap => "keymap",
             Set::Sysext => "sysext",
             Set::Policy => "policy",
+            Set::Repart => "repart",
             Set::Machine => "machine",
         }
     }
@@ -85,6 +88,7 @@ impl Set {
                 ("sysext/system", "/var/lib/extensions/boot-test"),
                 ("sysext/configuration", "/var/lib/confexts/boot-test"),
             ],
+            Set::Repart => &[("repart/grow", "/usr/lib/repart.d")],
             Set::Policy => &[("policy/tpm2-pcr-signature.json", "/etc/systemd/tpm2-pcr-signature.json")],
         }
     }
@@ -232,6 +236,7 @@ pub const TRIALS: &[Trial] = &[
         Try { root: Some(("overlayroot", "overlay")), ..by("root=/dev/vda rootfstype=squashfs overlayroot=tmpfs") },
     ),
     trial("trixie-bcache", Set::Storage, SAME),
+    trial("trixie-repart", Set::Repart, SAME),
     trial("trixie-resume", Set::Storage, SAME),
     trial("fw-cfg-credential", Set::Plain, by(CRYPT)),
     trial("trixie-sysext", Set::Sysext, SAME),

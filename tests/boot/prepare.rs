@@ -13,7 +13,7 @@ use crate::files::{self, Type};
 use crate::image;
 use crate::maker;
 use crate::root;
-use crate::scenarios::{Firmware, Scenario, Tpm};
+use crate::scenarios::{Esp, Firmware, Scenario, Tpm};
 use crate::tpm;
 
 /// Everything that one boot needs.
@@ -40,6 +40,8 @@ impl Parts {
     }
 }
 
+/// Has systemd's boot loader, and the stub of addons.
+const LOADERS: &str = "systemd-boot-efi";
 /// Room for a few unified kernel images.
 pub const ESP_SIZE: u64 = 256 << 20;
 
@@ -90,7 +92,11 @@ impl Workshop {
         for number in scenario.missing.iter().rev() {
             parts.disks.remove(number - 1);
         }
-        parts.kernel = Some(self.kernel(scenario, &parts.image)?);
+        let kernel = self.kernel(scenario, &parts.image)?;
+        if scenario.crashes() {
+            parts.disks.push(files::kdump_disk(&kernel, &parts.image, &self.dir.join(format!("{}.kdump", scenario.name)))?);
+        }
+        parts.kernel = Some(kernel);
         parts.image = image::changed(scenario, &parts.image, &self.dir)?;
         Ok(parts)
     }
@@ -100,18 +106,42 @@ impl Workshop {
         self.debian.mirror()
     }
 
-    /// Makes a disk of the root and an EFI system partition whose default loader is the image.
+    /// Makes a disk of the root and an EFI system partition with the image, and with what comes before it or beside it.
     fn uefi_disk(&mut self, scenario: &Scenario, image: &Path, root: &Path) -> Result<PathBuf, String> {
-        let recipe = format!("{}-{}", image::recipe(scenario), scenario.disk.name());
-        let out = self.dir.join(format!("{recipe}.disk"));
+        let more: String =
+            format!("{:?}{:?}", scenario.esp, scenario.change).chars().filter(char::is_ascii_alphanumeric).collect();
+        let recipe = format!("{}-{}-{more}", image::recipe(scenario), scenario.disk.name());
+        if let Some(made) = self.uefi_disks.get(&recipe) {
+            return made.clone();
+        }
+        let made = self.make_uefi_disk(scenario, image, root, &self.dir.join(format!("{recipe}.disk")));
+        self.uefi_disks.insert(recipe, made.clone());
+        made
+    }
+
+    fn make_uefi_disk(&self, scenario: &Scenario, image: &Path, root: &Path, out: &Path) -> Result<PathBuf, String> {
+        let image = image::changed(scenario, image, &self.dir)?;
+        let stub = |name: &str| self.debian.file(scenario.release, LOADERS, &format!("usr/lib/systemd/boot/efi/{name}"));
+        let mut files = vec![(esp::REMOVABLE_AMD64, image)];
+        match scenario.esp {
+            Esp::Image => {}
+            Esp::Menu(entry) => {
+                let conf = out.with_extension("conf");
+                fs::write(&conf, format!("timeout 0\ndefault {entry}\n")).map_err(at(&conf))?;
+                let image = std::mem::replace(&mut files[0].1, stub("systemd-bootx64.efi")?);
+                files.extend([("EFI/Linux/test.efi", image), ("loader/loader.conf", conf)]);
+            }
+            Esp::Addon(words, is_signed) => {
+                let addon = image::addon(&stub("addonx64.efi.stub")?, words, is_signed, &self.dir)?;
+                files.push(("EFI/BOOT/BOOTX64.EFI.extra.d/test.addon.efi", addon));
+            }
+        }
+        let files: Vec<(&str, &Path)> = files.iter().map(|(path, file)| (*path, file.as_path())).collect();
         let esp = out.with_extension("esp");
-        let make = || {
-            esp::make(ESP_SIZE, &[(esp::REMOVABLE_AMD64, image)], &esp)?;
-            esp::disk(&esp, root, &out)?;
-            fs::remove_file(&esp).map_err(at(&esp))?;
-            Ok(out.clone())
-        };
-        self.uefi_disks.entry(recipe).or_insert_with(make).clone()
+        esp::make(ESP_SIZE, &files, &esp)?;
+        esp::disk(&esp, root, out)?;
+        fs::remove_file(&esp).map_err(at(&esp))?;
+        Ok(out.to_owned())
     }
 
     /// Returns our image for a scenario.

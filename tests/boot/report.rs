@@ -84,6 +84,7 @@ pub fn write_with_peers(outcomes: &[Outcome], lived: &[Lived], tried: &[Tried]) 
             Change::None => String::new(),
             Change::Truncated(percent) => format!(" ({percent} % of it left)"),
             Change::AfterEarly => " (joined with `cat`)".to_owned(),
+            Change::Word(from, to) => format!(" (`{from}` made `{to}`)"),
         };
         let tier = tier_name(scenario.tier);
         let twin = scenario.twin.map_or("-".to_owned(), |twin| format!("`{twin}`"));

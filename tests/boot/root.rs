@@ -42,6 +42,22 @@ case " $(cat /proc/cmdline) " in
     echo
     say way "awake again with $word"
     ;;
+*" boot-test.crash "*)
+    # The kernel's last words are in the memory that is saved. Without a program for it: perl is in every Debian.
+    word=$(cat /proc/sys/kernel/random/uuid)
+    say hibernates "$word"
+    mount -o ro LABEL=KDUMP /mnt
+    perl -e 'open my $k, "<", "/mnt/vmlinuz"; open my $i, "<", "/mnt/initrd.img"; my $line = shift() . "\0";
+        syscall(320, fileno $k, fileno $i, length $line, $line, 2) == 0 or die "kexec_file_load: $!\n"' \
+        "console=ttyS0 panic=-1 root=LABEL=root nr_cpus=1 reset_devices"
+    umount /mnt
+    echo "boot-test: the last words are $word" >/dev/kmsg
+    echo c >/proc/sysrq-trigger
+    ;;
+*" boot-test.crashed "*)
+    say way $(ls -R /var/crash 2>&1)
+    say way $(grep -ho 'boot-test: the last words are .*' /var/crash/*/dmesg)
+    ;;
 esac
 say begin
 say root $(findmnt -no SOURCE,FSTYPE /)
@@ -63,6 +79,7 @@ done
     [ ! -e /sys/block/bcache0 ] || echo bcache0 is $(cat /sys/block/bcache0/bcache/state)
     lsblk -rno NAME,TYPE,LOG-SEC,TRAN,LABEL,PARTLABEL,FSTYPE
     journal -o cat -t systemd-cryptsetup -t systemd-repart -t multipathd -t boot-test
+    journal -o cat _PID=1 | grep 'Started systemd-ask-password-plymouth.service'
     [ ! -x /usr/bin/btrfs ] || btrfs filesystem show --mounted
 } 2>&1 | while read -r line; do say way "$line"; done
 say first $(journal _PID=1 | head -n 1)

@@ -71,6 +71,8 @@ pub enum Change {
     Truncated(u64),
     /// An uncompressed archive goes before it, as boot loaders do it with processor microcode.
     AfterEarly,
+    /// The first of these words is replaced by the second, which is as long.
+    Word(&'static str, &'static str),
 }
 
 /// What starts the kernel.
@@ -93,6 +95,17 @@ impl Firmware {
             Firmware::SecureBoot => "uefi with Secure Boot",
         }
     }
+}
+
+/// What lies on the EFI system partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Esp {
+    /// The image, where firmware looks for it.
+    Image,
+    /// systemd-boot, which starts the entry that this pattern names, and the image for it.
+    Menu(&'static str),
+    /// The image with an addon that has these words for the command line; signed or not.
+    Addon(&'static str, bool),
 }
 
 /// Whose messages the root's journal has.
@@ -137,6 +150,8 @@ pub struct Scenario {
     pub change: Change,
     /// What starts the kernel; with UEFI, what is built is a unified kernel image that lies on the disk.
     pub firmware: Firmware,
+    /// What lies on the EFI system partition, if there is one.
+    pub esp: Esp,
     /// The unified kernel image is signed by the key that the firmware knows.
     pub signed: bool,
     /// The kernel command line beside the console's. `@WORD@` here and in credentials stands for what only the made disk knows.
@@ -229,6 +244,7 @@ pub const BASE: Scenario = Scenario {
     build: GENERIC,
     change: Change::None,
     firmware: Firmware::None,
+    esp: Esp::Image,
     signed: false,
     append: BY_LABEL,
     credentials: &[],
@@ -261,7 +277,15 @@ pub const UKI: Scenario = Scenario {
     ..BASE
 };
 
+/// On the kernel command line of a machine that is to crash; `root.rs` reads it.
+const CRASH: &str = "boot-test.crash ";
+
 impl Scenario {
+    /// Tells whether the machine crashes, and has kernel and image for that on a second disk.
+    pub fn crashes(&self) -> bool {
+        self.append.contains(CRASH)
+    }
+
     /// Tells whether what the machine writes to its disks stays there: the emulator has no snapshot for two devices, and none for two
     /// runs.
     pub fn keeps_what_is_written(&self) -> bool {
@@ -291,6 +315,8 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         .chain(crate::buses::BUSES)
         .chain(crate::keys::KEYS)
         .chain(crate::volumes::VOLUMES)
+        .chain(crate::unified::UNIFIED)
+        .chain(crate::releases::RELEASES)
         .chain(crate::network::NETWORK)
 }
 

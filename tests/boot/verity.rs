@@ -21,7 +21,7 @@ pub fn disk(inner: &Path, flip: bool, out: &Path) -> Result<String, String> {
     // The first half of the root hash names the partition with the data, the second that with the hashes.
     let uuids = [uuid(&root_hash[..32]), uuid(&root_hash[32..64])];
     let partition = |number: usize, name, file| Partition { kind: TYPES[number], name, uuid: Some(&uuids[number]), file };
-    esp::disk_of(&[partition(0, "root", inner), partition(1, "root-verity", &hashes)], out)?;
+    esp::disk_of(&[partition(0, "root", inner), partition(1, "root-verity", &hashes)], 0, out)?;
     fs::remove_file(&hashes).map_err(at(&hashes))?;
     if flip {
         flip_bit(out, esp::MARGIN)?;

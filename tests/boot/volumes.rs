@@ -1,10 +1,16 @@
-//! The boots that are about volumes that layers of the kernel make of disks.
+//! The boots that are about volumes that layers of the kernel make of disks, and about partitions.
 
 use crate::disk::Disk;
 use crate::scenarios::{BASE, Expect, IN_LUKS, IN_LVM, RIGHT, Scenario, TIMED_OUT, TOO_FEW_DISKS, Tier, UKI, UNREACHABLE};
 
 const LAYERED: Scenario = Scenario { tier: Tier::Slow, ..BASE };
 
+const WITH_REPART: &[&str] = &["--generic", "--with", "repart", "--include", "tests/boot/repart/grow:/usr/lib/repart.d"];
+const WITH_FIRST_REPART: &[&str] = &["--generic", "--with", "repart", "--include", "tests/boot/repart/first:/usr/lib/repart.d"];
+const ON_USR: &str = "mount.usr=LABEL=usr mount.usrfstype=ext4 root=LABEL=root";
+const WITH_KDUMP: &[&str] = &["--host-facts", "tests/it/machines/virtio.json", "--with", "kdump"];
+const CRASHES: &str = "boot-test.crash root=LABEL=root crashkernel=256M";
+const CRASHED: &str = "boot-test.crashed root=LABEL=root";
 const WITH_INTEGRITYTAB: &[&str] = &["--generic", "--include", "tests/boot/integritytab:/etc/integritytab"];
 const WITH_MD: &[&str] = &["--generic", "--with", "md"];
 const NO_VOLUME: &str = "root=/dev/vg0/root systemd.default_device_timeout_sec=20";
@@ -16,7 +22,7 @@ const NO_SYSTEM: Expect =
     Expect::Refuses { says: &["Failed to start initrd-switch-root.service", "root=LABEL=root is mounted and holds no system"] };
 const VOLUME_TIMED_OUT: Expect = Expect::Refuses { says: &["Timed out waiting for device", "/dev/vg0/root"] };
 
-/// All boots that are about volumes.
+/// All boots that are about volumes and partitions.
 pub const VOLUMES: &[Scenario] = &[
     Scenario {
         name: "trixie-lvm-raid1",
@@ -70,6 +76,36 @@ pub const VOLUMES: &[Scenario] = &[
         append: "systemd.gpt_auto=0",
         expect: NO_SYSTEM,
         ..UKI
+    },
+    Scenario {
+        name: "trixie-repart-first-boot",
+        shows: "there is `/usr` and no root: systemd-repart makes one and fills it",
+        disk: Disk::UsrAndRoom,
+        build: WITH_FIRST_REPART,
+        append: ON_USR,
+        expect: Expect::Boots { source: "/dev/vda2", fstype: "ext4" },
+        way: &["/usr /dev/vda1 ext4", "vda2 part 512 virtio", "Adding new partition 1 to partition table."],
+        twin: Some("repart-without-room"),
+        ..LAYERED
+    },
+    Scenario {
+        name: "repart-without-room",
+        shows: "the same without room for the root",
+        disk: Disk::UsrAlone,
+        build: WITH_FIRST_REPART,
+        append: "mount.usr=LABEL=usr mount.usrfstype=ext4 root=LABEL=root systemd.default_device_timeout_sec=60",
+        expect: Expect::Refuses { says: &["Failed to start systemd-repart.service", "root=LABEL=root: no block device is that"] },
+        ..LAYERED
+    },
+    Scenario {
+        name: "trixie-repart",
+        shows: "systemd-repart makes a partition in the room behind the root",
+        disk: Disk::Room,
+        build: WITH_REPART,
+        expect: Expect::Boots { source: "/dev/vda1", fstype: "ext4" },
+        way: &["vda2 part 512 virtio", "formatted as ext4 (label \"made-at-boot\"", "Adding new partition 1 to partition table."],
+        twin: Some("repart-without-room"),
+        ..LAYERED
     },
     Scenario {
         name: "trixie-md-raid0",
@@ -172,6 +208,25 @@ pub const VOLUMES: &[Scenario] = &[
         expect: OPENED,
         way: &["authenc(hmac(sha256),xts(aes))", " integrity "],
         twin: Some("wrong-passphrase"),
+        ..LAYERED
+    },
+    Scenario {
+        name: "trixie-kdump",
+        shows: "the kernel crashes, the image saves its memory and starts the machine again",
+        build: WITH_KDUMP,
+        append: CRASHES,
+        resumes: Some(CRASHED),
+        way: &["vmcore", "boot-test: the last words are the word"],
+        twin: Some("kdump-without-feature"),
+        ..LAYERED
+    },
+    Scenario {
+        name: "kdump-without-feature",
+        shows: "the same, and an image without the feature: it starts the root",
+        build: &["--host-facts", "tests/it/machines/virtio.json"],
+        append: CRASHES,
+        resumes: Some(CRASHED),
+        way: &["ls: cannot access '/var/crash'"],
         ..LAYERED
     },
     Scenario {

@@ -43,6 +43,11 @@ const FEATURES: &[(&str, &[&str])] = &[
     ("f2fs", &["usr/sbin/fsck.f2fs"]),
     ("bcache", &["usr/lib/udev/bcache-register", "usr/lib/udev/rules.d/69-bcache.rules", "usr/bin/mawk"]),
     ("thin", &["usr/sbin/thin_check", "usr/sbin/cache_check", "usr/sbin/lvm"]),
+    (
+        "plymouth",
+        &["usr/sbin/plymouthd", "usr/lib/*/plymouth/text.so", "usr/lib/systemd/system/systemd-ask-password-plymouth.path"],
+    ),
+    ("kdump", &["usr/bin/makedumpfile", "usr/lib/*/libdw.so.1"]),
     ("resume", &["usr/lib/systemd/systemd-hibernate-resume", "usr/lib/systemd/system/systemd-hibernate-resume.service"]),
     (
         "repart",
@@ -136,6 +141,8 @@ fn a_feature_whose_files_are_pruned_away_is_refused() {
         ("f2fs", "usr/sbin/fsck.f2fs"),
         ("bcache", "usr/bin/mawk"),
         ("thin", "usr/sbin/thin_check"),
+        ("plymouth", "usr/lib/*/plymouth/text.so"),
+        ("kdump", "usr/bin/makedumpfile"),
         ("resume", "usr/lib/systemd/systemd-hibernate-resume"),
         ("repart", "usr/bin/systemd-repart"),
     ] {
@@ -169,6 +176,8 @@ fn all_together_are_enabled_as_their_units_need_it() {
         "etc/systemd/system/initrd.target.wants/nvmf-autoconnect.service",
         "usr/lib/systemd/system-generators/network-root-generator",
         "usr/lib/mkinitrd-pkg/live-root",
+        "usr/lib/mkinitrd-pkg/kdump-save",
+        "etc/systemd/system/initrd.target.wants/mkinitrd-pkg-kdump-save.service",
         "etc/systemd/network/89-ethernet.network",
         "usr/bin/awk",
     ] {

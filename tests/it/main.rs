@@ -48,6 +48,7 @@ mod trust;
 mod trust_alpm;
 mod trust_rpm;
 mod uki;
+mod uki_policy;
 mod unpack;
 mod version;
 mod why;

@@ -161,6 +161,29 @@ fn e16_the_closure_is_what_modinfo_says() {
     assert!(asked.is_subset(&told), "{:?}", asked.difference(&told));
 }
 
+/// There is no such adapter to boot from here. Which modules are drivers of one is not said by our lists but by what they link with.
+#[test]
+fn every_adapter_of_fibre_channel_and_fcoe_is_in_the_generic_set() {
+    let (dir, _) = TRIXIE.dir();
+    let script = "cd \"$1/kernel/drivers\" && find scsi message nvme hv -name '*.ko*' |
+        while read -r path; do echo \"$path $(/usr/sbin/modinfo -F depends \"$path\")\"; done";
+    let listed = run("sh", "kmod", &["-euc", script, "sh", dir.to_str().expect("UTF-8")]);
+    let is_one = |depends: &str| depends.split(',').any(|name| ["scsi_transport_fc", "libfc", "libfcoe"].contains(&name));
+    let drivers: Vec<String> = listed
+        .lines()
+        .filter_map(|line| line.rsplit_once(' '))
+        .filter(|(_, on)| is_one(on))
+        .map(|(path, _)| name_of(path))
+        .collect();
+    assert!(drivers.len() >= 10 && drivers.contains(&"lpfc".to_owned()), "{drivers:?}");
+    let (selected, _, _) = choose(TRIXIE);
+    let have = names(&selected);
+    // The other end of the wire, which links with the same.
+    let is_target = |name: &str| name.starts_with("tcm_");
+    let missing: Vec<&String> = drivers.iter().filter(|name| !have.contains(&name.as_str()) && !is_target(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 fn name_of(path: &str) -> String {
     mkinitrd_pkg::format::module::name_of(path.as_bytes())
 }

@@ -19,25 +19,25 @@ use crate::kernels::{self, Kernel, package, run, unpacked};
 use crate::program::{TRIXIE, program, ran, trixie_image};
 
 /// The one that has the packaged `pefile`, whatever else is called so.
-const PYTHON: &str = "/usr/bin/python3";
-const OS_RELEASE: &[u8] = b"ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n";
+pub const PYTHON: &str = "/usr/bin/python3";
+pub const OS_RELEASE: &[u8] = b"ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n";
 
-fn stub(suite: &'static str, arch: &'static str, name: &str) -> Vec<u8> {
+pub fn stub(suite: &'static str, arch: &'static str, name: &str) -> Vec<u8> {
     let root = unpacked(&format!("stub-{suite}-{arch}"), || vec![package(suite, arch, &|name| name == "systemd-boot-efi")]);
     fs::read(root.join("usr/lib/systemd/boot/efi").join(name)).expect("the stub")
 }
 
-fn trixie_stub() -> Vec<u8> {
+pub fn trixie_stub() -> Vec<u8> {
     stub("trixie", "amd64", "linuxx64.efi.stub")
 }
 
-fn kernel(kernel: Kernel) -> (Vec<u8>, String) {
+pub fn kernel(kernel: Kernel) -> (Vec<u8>, String) {
     let (_, version) = kernel.dir();
     (fs::read(kernel.root().join("boot").join(format!("vmlinuz-{version}"))).expect("the kernel"), version)
 }
 
 /// Not compressible, and not a multiple of anything.
-fn initrd() -> Vec<u8> {
+pub fn initrd() -> Vec<u8> {
     let mut seed = 20_261_121_u64;
     let mut next = || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -46,12 +46,12 @@ fn initrd() -> Vec<u8> {
     (0..100_003).map(|_| next()).collect()
 }
 
-fn make(parts: &Parts<'_>) -> Vec<u8> {
+pub fn make(parts: &Parts<'_>) -> Vec<u8> {
     uki::uki(parts, &Silent).expect("a unified kernel image")
 }
 
 /// What ukify 257 makes of the same parts.
-fn ukify(parts: &Parts<'_>, dir: &Path, more: &[&str]) -> Vec<u8> {
+pub fn ukify(parts: &Parts<'_>, dir: &Path, more: &[&str]) -> Vec<u8> {
     let root = unpacked("ukify", || vec![package("trixie", "amd64", &|name| name == "systemd-ukify")]);
     let (microcode, initrd) = parts.initrd.split_at(parts.microcode_bytes);
     for (name, bytes) in [
@@ -88,7 +88,7 @@ fn the_bytes_are_those_of_ukify() {
             os_release: OS_RELEASE,
             command_line: "root=LABEL=root quiet",
             initrd: &initrd,
-            microcode_bytes: 0,
+            ..Parts::default()
         };
         for parts in [plain, Parts { command_line: "", ..plain }, Parts { microcode_bytes: 4_096, ..plain }] {
             let (ours, theirs) = (make(&parts), ukify(&parts, dir.path(), &[]));
@@ -124,6 +124,7 @@ fn an_older_stub_gets_the_kernel_last_and_microcode_before_the_initrd() {
         command_line: "quiet",
         initrd: &initrd,
         microcode_bytes: 4_096,
+        ..Parts::default()
     });
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("old.efi");
@@ -160,7 +161,7 @@ fn kernels_that_uefi_cannot_start_are_refused_in_one_sentence() {
             os_release: OS_RELEASE,
             command_line: "",
             initrd: &initrd,
-            microcode_bytes: 0,
+            ..Parts::default()
         };
         uki::uki(&parts, &Silent).expect_err("refused")
     };
@@ -187,7 +188,7 @@ fn a_compressed_kernel_becomes_what_uefi_can_start() {
         os_release: OS_RELEASE,
         command_line: "",
         initrd: b"070701",
-        microcode_bytes: 0,
+        ..Parts::default()
     };
     assert!(make(&parts) == make(&Parts { kernel: &packed, ..parts }), "a gzip file of the kernel counts as the kernel");
 }
@@ -210,7 +211,7 @@ fn f09_no_damaged_stub_or_kernel_makes_it_panic() {
         damaged.truncate(if next() % 4 == 0 { next() % stub.len() } else { stub.len() });
         let (stub, kernel) = if next() % 2 == 0 { (&damaged, &stub) } else { (&stub, &damaged) };
         let parts =
-            Parts { stub, kernel, version: "6.1", os_release: OS_RELEASE, command_line: "x", initrd: b"i", microcode_bytes: 0 };
+            Parts { stub, kernel, version: "6.1", os_release: OS_RELEASE, command_line: "x", initrd: b"i", ..Parts::default() };
         match uki::uki(&parts, &Silent) {
             Ok(image) => {
                 assert_eq!(Pe::parse(&image).expect("it can be read back").section(".initrd"), Some(&b"i"[..]));
@@ -241,7 +242,7 @@ fn small_image() -> Vec<u8> {
         os_release: OS_RELEASE,
         command_line: "x",
         initrd: b"i",
-        microcode_bytes: 0,
+        ..Parts::default()
     };
     make(&parts)
 }
@@ -260,7 +261,7 @@ fn a_signature_is_one_for_sbverify() {
         os_release: OS_RELEASE,
         command_line: "quiet",
         initrd: &initrd,
-        microcode_bytes: 0,
+        ..Parts::default()
     });
     let path = dir.path().join("image.efi");
     let verify = |image: &[u8], certificate: &Path| {
@@ -342,7 +343,7 @@ fn the_programs_are_told_what_ukify_tells_them() {
         os_release: OS_RELEASE,
         command_line: "x",
         initrd: b"i",
-        microcode_bytes: 0,
+        ..Parts::default()
     };
     // Paths are theirs and ours; their places among the other words count.
     let words = || {
