@@ -89,10 +89,9 @@ fn began_s(console: &str) -> Option<f64> {
     before.rsplit('[').next()?.trim().parse().ok()
 }
 
-fn median(runs: &[Figures], of: impl Fn(&Figures) -> f64) -> f64 {
-    let mut values: Vec<f64> = runs.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// Returns the smallest of what `of` takes from each run: waiting only adds.
+fn least(runs: &[Figures], of: impl Fn(&Figures) -> f64) -> f64 {
+    runs.iter().map(of).fold(f64::NAN, f64::min)
 }
 
 /// Returns the lines of the table for one boot.
@@ -100,7 +99,7 @@ fn lines(measured: &Measured, row: usize) -> String {
     let mut text = String::new();
     for ((of, peer), runs) in measured.iter().filter(|((of, _), _)| *of == row) {
         let Some(ours) = measured.get(&(*of, None)) else { continue };
-        let cell = |of: fn(&Figures) -> f64| match (median(runs, of), median(ours, of)) {
+        let cell = |of: fn(&Figures) -> f64| match (least(runs, of), least(ours, of)) {
             (value, _) if value.is_nan() => "-".to_owned(),
             (value, ours) => format!("{value:.2} ({:.2})", value / ours),
         };
@@ -132,13 +131,15 @@ fn write(measured: &Measured) -> Result<(), String> {
 const HEAD: &str =
     "| boot | image | s until the root begins | initrd MB | memory touched MiB | each run's s |\n|---|---|---|---|---|---|\n";
 
-const EXPLANATION: &str = "Written by `cargo xtask boot times`. The machines of `docs/boot-matrix.md` with the same kernel and the same disk, and images of each
+const EXPLANATION: &str =
+    "Written by `cargo xtask boot times`. The machines of `docs/boot-matrix.md` with the same kernel and the same disk, and images of each
 generator as they are there, *plain*; for `virtio-machine` those for one machine (`dracut --hostonly`, `MODULES=dep`; mkosi-initrd's would
 hold what the kernel of the building machine has loaded). The clock counts instructions of one emulated processor, 2 ns each
-(`-icount shift=1`), so that a busy host does not change it; the time is when the PID 1 of the root has learned its name. *Memory touched* is what
-the machine has ever used of its memory until then, in pages of 4 KiB, which the emulator's process tells for any image: kernel, initrd as
-loaded and unpacked, page cache, everything that ran. Nothing that is freed is taken off again, so that it is no less than the peak. Where
-the passphrase has to be typed there is no time.
-Medians of the runs in the last column, in turn; behind each figure its ratio to ours.
+(`-icount shift=1,sleep=off`), and the time is when the PID 1 of the root has learned its name. When the machine waits for its disk, that
+clock runs on to the next timer: a busy host can only add, which is why the least of several runs counts, and one run alone can be a tenth
+too long. *Memory touched* is what the machine has ever used of its memory until then, in pages of 4 KiB, which the emulator's process
+tells for any image: kernel, initrd as loaded and unpacked, page cache, everything that ran. Nothing that is freed is taken off again, so
+that it is no less than the peak. Where the passphrase has to be typed there is no time. The runs of the last column were in turn; behind
+each figure is its ratio to ours.
 
 ";
