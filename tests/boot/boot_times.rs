@@ -105,7 +105,8 @@ fn lines(measured: &Measured, row: usize) -> String {
         };
         let name = peer.map_or("**mkinitrd-pkg**", Peer::name);
         let cells = [cell(|run| run.began_s), cell(|run| run.initrd_mb), cell(|run| run.touched_mib)];
-        let each: Vec<String> = runs.iter().map(|run| format!("{:.2}", run.began_s)).collect();
+        let each: Vec<String> =
+            runs.iter().map(|run| if run.began_s.is_nan() { "-".to_owned() } else { format!("{:.2}", run.began_s) }).collect();
         let _ = writeln!(text, "| `{}` | {name} | {} | {} |", MEASURED[row].0, cells.join(" | "), each.join(", ")); // to a string
     }
     text
