@@ -5,12 +5,12 @@
 //! systemd-pcrextend adds a word for each phase. A policy is TPM2_PolicyPCR of the TPM 2.0 library, part 3; the file with the signatures
 //! is described in systemd-measure(1). All digests are SHA-256, and so is the bank of the TPM.
 
-use crate::base::base64;
+use crate::base::base64::encode;
 use crate::base::digest::Sha256;
 use crate::base::error::{Diagnostic, ErrorKind};
 use crate::base::trust::RsaHash;
 use crate::host::policy::{self, PolicyKey};
-use crate::store::rsa::{self, RsaError};
+use crate::store::rsa::{RsaError, fingerprint, verify};
 
 /// The sections that are measured, in the order in which they are.
 const MEASURED: [&str; 14] = [
@@ -91,16 +91,15 @@ fn policy(register: &Register) -> Register {
 
 /// Returns the content of `.pcrsig`: for each phase a policy and its signature. Nothing without a private key.
 pub fn signatures(register: Register, key: &PolicyKey) -> Result<Option<String>, PolicyError> {
-    let fingerprint = hex(&rsa::fingerprint(key.name(), key.public_pem().as_bytes()).map_err(PolicyError::Key)?);
+    let named = hex(&fingerprint(key.name(), key.public_pem().as_bytes()).map_err(PolicyError::Key)?);
     let mut entries = Vec::new();
     for register in phases(register) {
         let policy = policy(&register);
         let Some(signature) = key.sign(&policy)? else { return Ok(None) };
-        rsa::verify(key.name(), key.public_pem().as_bytes(), RsaHash::Sha256, &policy, &signature)
-            .map_err(PolicyError::OtherKey)?;
+        verify(key.name(), key.public_pem().as_bytes(), RsaHash::Sha256, &policy, &signature).map_err(PolicyError::OtherKey)?;
         // As Python writes JSON: ukify makes the same bytes.
-        let (policy, signature) = (hex(&policy), base64::encode(&signature));
-        entries.push(format!(r#"{{"pcrs": [11], "pkfp": "{fingerprint}", "pol": "{policy}", "sig": "{signature}"}}"#));
+        let (policy, signature) = (hex(&policy), encode(&signature));
+        entries.push(format!(r#"{{"pcrs": [11], "pkfp": "{named}", "pol": "{policy}", "sig": "{signature}"}}"#));
     }
     Ok(Some(format!(r#"{{"sha256": [{}]}}"#, entries.join(", "))))
 }

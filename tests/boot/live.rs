@@ -289,6 +289,7 @@ impl<'a> Home<'a> {
             keys: &[],
             answer: None,
             counted: false,
+            survives_panic: false,
         };
         let log = log_path(self.bench.logs, self.live.name, number);
         let run = machine.run(&log, self.bench.limit, |console| evidence::is_decided(console, &self.nonce, expect))?;

@@ -41,6 +41,8 @@ pub struct Machine<'a> {
     pub answer: Option<(&'a str, &'a str)>,
     /// Its clock counts instructions, of one processor, and the memory that it touches until its root begins is measured.
     pub counted: bool,
+    /// Its kernel panics and starts another, which goes on.
+    pub survives_panic: bool,
 }
 
 /// What a machine starts.
@@ -96,9 +98,10 @@ pub struct Run {
     pub touched_kib: Option<u64>,
 }
 
+const PANIC: &str = "Kernel panic - not syncing";
 /// What no boot recovers from, so that nobody has to wait for the time to be up.
 const HOPELESS: &[&str] = &[
-    "Kernel panic - not syncing",
+    PANIC,
     "You are in emergency mode",
     "Cannot open access to console, the root account is locked",
     "Press Enter for ",
@@ -279,7 +282,8 @@ impl Machine<'_> {
                 continue;
             }
             if decided_at.is_none() {
-                let hopeless = || HOPELESS.iter().find(|text| console.contains(**text)).map(|text| End::Hopeless(text));
+                let counts = |text: &str| !(self.survives_panic && text == PANIC) && console.contains(text);
+                let hopeless = || HOPELESS.iter().find(|text| counts(text)).map(|text| End::Hopeless(text));
                 let end = if decided(&console) { Some(End::Decided) } else { hopeless() };
                 decided_at = end.map(|end| (Instant::now(), end));
             }

@@ -36,6 +36,7 @@ pub fn make(word: &str, kernel: &Path, initrd: &Path, disks: &[PathBuf]) -> Resu
         keys: &[],
         answer: None,
         counted: false,
+        survives_panic: false,
     };
     let log = disks[0].with_extension("maker.log");
     let decided = |console: &str| console.contains(MADE) || console.contains(FAILED);

@@ -205,6 +205,7 @@ fn start(scenario: &Scenario, parts: &Parts, append: &str, log: &Path, limit: Du
         keys: scenario.keys,
         answer: answer.as_ref().map(|(question, answer)| (*question, answer.as_str())),
         counted: scenario.counted,
+        survives_panic: scenario.crashes(),
     };
     let expect: Expect = scenario.expect;
     let is_decided = |console: &str| evidence::is_decided(console, &parts.nonce, expect);
