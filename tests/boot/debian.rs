@@ -9,7 +9,7 @@ use crate::command::{at, run, tool};
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A mirror that lags behind is good enough for the root of a test. Signatures are checked all the same.
-const AS_OLD_AS_IT_IS: &str = "Acquire::Check-Valid-Until \"false\"";
+pub const AS_OLD_AS_IT_IS: &str = "Acquire::Check-Valid-Until \"false\"";
 
 /// Raised when the recipe of a root file system changes, so that nobody boots an old one out of the cache.
 const ROOT_RECIPE: u32 = 1;

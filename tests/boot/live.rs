@@ -287,6 +287,8 @@ impl<'a> Home<'a> {
             network: None,
             fw_cfg: false,
             keys: &[],
+            answer: None,
+            counted: false,
             survives_panic: false,
         };
         let log = log_path(self.bench.logs, self.live.name, number);

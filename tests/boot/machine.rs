@@ -37,6 +37,10 @@ pub struct Machine<'a> {
     pub fw_cfg: bool,
     /// Keys that are pressed when a passphrase is asked for.
     pub keys: &'a [&'a str],
+    /// What the serial console says, and what is typed there then.
+    pub answer: Option<(&'a str, &'a str)>,
+    /// Its clock counts instructions, of one processor, and the memory that it touches until its root begins is measured.
+    pub counted: bool,
     /// Its kernel panics and starts another, which goes on.
     pub survives_panic: bool,
 }
@@ -90,6 +94,8 @@ pub struct Run {
     pub console: String,
     /// Wall clock seconds.
     pub seconds: f64,
+    /// The memory that the machine had touched when its root began, if it was measured.
+    pub touched_kib: Option<u64>,
 }
 
 const PANIC: &str = "Kernel panic - not syncing";
@@ -114,10 +120,16 @@ const GRACE: Duration = Duration::from_secs(3);
 const PROMPT: &str = "Please enter passphrase";
 /// How sulogin offers a shell, and how an image without one ends.
 const OFFERS: [&str; 2] = ["Press Enter for ", "Press Enter to try once more"];
-/// What systemd says when it begins to wait for a root.
-const WAITS: &str = "Expecting device";
+/// What systemd and initramfs-tools say when they begin to wait for a root.
+const WAITS: [&str; 2] = ["Expecting device", "Begin: Waiting for root"];
 /// How long a late disk lets it wait.
 const LATE: Duration = Duration::from_secs(20);
+/// Two nanoseconds for each instruction, of one processor in one thread: the same on a busy host. The memory is a file of its own, in
+/// pages of 4 KiB, and can be told from the emulator's.
+const COUNTED: &str = "-accel tcg,thread=single -smp 1 -icount shift=1,sleep=off -m 2048 \
+     -object memory-backend-memfd,id=counted,size=2048M -machine memory-backend=counted";
+/// What the root of the tests says first; the name is in `root.rs`.
+pub const ROOT_BEGINS: &str = "Hostname set to <realroot>";
 /// From one key to the next: an emulated keyboard forgets what comes faster than a busy host lets it look.
 const KEY_PAUSE: Duration = Duration::from_millis(400);
 
@@ -179,7 +191,8 @@ impl Machine<'_> {
             (_, Start::Uefi { .. }) => ("qemu-system-x86_64", ["-machine", "q35,smm=on", "-cpu", "max"], "ttyS0"),
         };
         let mut args: Vec<String> = machine.map(str::to_owned).to_vec();
-        let fixed = "-accel tcg -m 2048 -smp 2 -nodefaults -display none -serial stdio -device virtio-rng-pci -no-reboot";
+        let speed = if self.counted { COUNTED } else { "-accel tcg -m 2048 -smp 2" };
+        let fixed = format!("{speed} -nodefaults -display none -serial stdio -device virtio-rng-pci -no-reboot");
         args.extend(fixed.split(' ').map(str::to_owned));
         let socket = || format!("unix:{},server=on,wait=off", monitor.display());
         args.extend(["-monitor".into(), if self.keys.is_empty() && self.bus != Bus::Late { "none".into() } else { socket() }]);
@@ -237,15 +250,24 @@ impl Machine<'_> {
         args.extend(tpm.iter().flat_map(Tpm::arguments));
         let started = Instant::now();
         let mut command = tool(program);
-        command.args(&args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let stdin = if self.answer.is_some() { Stdio::piped() } else { Stdio::null() };
+        command.args(&args).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut guest = Guest::start(command.spawn().map_err(|error| explain(program, &error))?, log)?;
         let (mut typed, mut plugged, mut waits_since) = (false, false, None);
+        let (mut answered, mut touched_kib) = (false, None);
         let mut decided_at: Option<(Instant, End)> = None;
         let end = loop {
             std::thread::sleep(Duration::from_millis(200));
             let off = guest.is_off();
             let console = guest.console();
-            if waits_since.is_none() && console.contains(WAITS) {
+            if let Some((_, answer)) = self.answer.filter(|(question, _)| !answered && console.contains(question)) {
+                guest.type_line(answer)?;
+                answered = true;
+            }
+            if self.counted && touched_kib.is_none() && console.contains(ROOT_BEGINS) {
+                touched_kib = Some(touched(guest.child.id())?);
+            }
+            if waits_since.is_none() && WAITS.iter().any(|text| console.contains(text)) {
                 waits_since = Some(Instant::now());
             }
             if self.bus == Bus::Late && !plugged && waits_since.is_some_and(|since| since.elapsed() > LATE) {
@@ -277,8 +299,17 @@ impl Machine<'_> {
         if matches!(self.start, Start::Uefi { .. }) {
             std::fs::remove_file(&variables).map_err(at(&variables))?;
         }
-        Ok(Run { end, console: guest.console(), seconds: started.elapsed().as_secs_f64() })
+        Ok(Run { end, console: guest.console(), seconds: started.elapsed().as_secs_f64(), touched_kib })
     }
+}
+
+/// Returns how much of the memory of a machine it has touched, in KiB: what the emulator itself needs is not in it.
+fn touched(emulator: u32) -> Result<u64, String> {
+    let path = PathBuf::from(format!("/proc/{emulator}/smaps"));
+    let text = std::fs::read_to_string(&path).map_err(at(&path))?;
+    let mut lines = text.lines().skip_while(|line| !line.contains("memfd:memory-backend-memfd"));
+    let resident = lines.find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB")?.parse().ok());
+    resident.ok_or_else(|| format!("`{}` says nothing of the machine's memory", path.display()))
 }
 
 /// A running emulator and the threads that read from it.
@@ -309,6 +340,12 @@ impl Guest {
         };
         let readers = pipes.into_iter().flatten().map(read).collect();
         Ok(Guest { child, console, readers })
+    }
+
+    /// Types a line at the serial console.
+    fn type_line(&mut self, line: &str) -> Result<(), String> {
+        let stdin = self.child.stdin.as_mut().ok_or("nothing can be typed at this console")?;
+        writeln!(stdin, "{line}").and_then(|()| stdin.flush()).map_err(|error| format!("the serial console: {error}"))
     }
 
     fn is_off(&mut self) -> bool {

@@ -2,6 +2,8 @@
 //!
 //! `cargo test --test boot -- [smoke|slow|full|NAME…] [--list] [--prepare] [--must-match] [--write-docs]`; without words the smoke tier.
 //! `--prepare` makes images and disks and boots nothing.
+//! `-- --must-match peers [NAME…] [GENERATOR…]` boots the same disks with images of other generators, as root;
+//! `-- --must-match times [ROUNDS]` measures.
 //! Environment: `MKINITRD_BOOT_IMAGE` and `MKINITRD_BOOT_KERNEL` boot a given image and kernel instead of ours,
 //! `MKINITRD_BOOT_LIMIT_S` is the time that one boot may take, `MKINITRD_BOOT_JOBS` how many run at once,
 //! `MKINITRD_TEST_CACHE` keeps roots and kernels, `MKINITRD_TEST_MIRROR` replaces the mirror of the host's apt.
@@ -10,6 +12,7 @@
 mod afar;
 mod apkovl;
 mod bcache;
+mod boot_times;
 mod buses;
 mod command;
 mod debian;
@@ -31,6 +34,9 @@ mod maker;
 mod matrix;
 mod md;
 mod network;
+mod peer_boots;
+mod peer_images;
+mod peers;
 mod prepare;
 mod releases;
 mod remote;
@@ -64,7 +70,23 @@ struct Request {
 }
 
 fn main() -> ExitCode {
-    let request = parse(std::env::args().skip(1));
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    // Not with `cargo test peers`, which means another target's tests.
+    let beside = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["--must-match", "peers", ..] => Some(peer_boots::run(&args[2..])),
+        ["--must-match", "times", ..] => Some(boot_times::run(&args[2..])),
+        _ => None,
+    };
+    if let Some(result) = beside {
+        return match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("boot: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let request = parse(args.into_iter());
     if request.list {
         for scenario in &request.chosen {
             println!("{}: test", scenario.name);

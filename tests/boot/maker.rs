@@ -34,6 +34,8 @@ pub fn make(word: &str, kernel: &Path, initrd: &Path, disks: &[PathBuf]) -> Resu
         network: None,
         fw_cfg: false,
         keys: &[],
+        answer: None,
+        counted: false,
         survives_panic: false,
     };
     let log = disks[0].with_extension("maker.log");

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::peer_boots::{Results, summary};
+use crate::peers::Peer;
 use crate::scenarios::all;
 
 /// What shows that a way works.
@@ -114,8 +116,9 @@ pub const ROWS: &[Row] = &[
     row(55, "back into the image at shutdown", Open("")),
 ];
 
-/// Returns the table; `result` gives what the last run of a boot left in its row, if there is such a boot.
-pub fn table(result: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+/// Returns the table; `result` gives what the last run of a boot left in its row, if there is such a boot, and `peers` has what came of
+/// the other generators.
+pub fn table(result: impl Fn(&str) -> Option<String>, peers: &Results) -> Result<String, String> {
     let mut text = String::from(INTRODUCTION);
     for Row { number, way, shown } in ROWS {
         let (state, by, twins) = match shown {
@@ -138,7 +141,9 @@ pub fn table(result: impl Fn(&str) -> Option<String>) -> Result<String, String> 
             Impossible(why) => ("not possible here".to_owned(), (*why).to_owned(), String::new()),
             Open(what) => ("not yet".to_owned(), (*what).to_owned(), String::new()),
         };
-        text.push_str(&format!("| {number} | {way} | {state} | {by} | {twins} |\n"));
+        let boots: &[&str] = if let Boots(boots) = shown { boots } else { &[] };
+        let others: String = Peer::ALL.iter().map(|peer| format!(" {} |", summary(peers, *peer, boots))).collect();
+        text.push_str(&format!("| {number} | {way} | {state} | {by} | {twins} |{others}\n"));
     }
     Ok(text)
 }
@@ -149,8 +154,9 @@ fn named(boots: &[&str]) -> String {
 
 const INTRODUCTION: &str = "
 Every way to a root that initrds are asked for, and what shows that ours do it: boots of the tables above, or a test of what the image holds. The
-boots of one row can share a negative twin: the same machine without what makes it boot.
+boots of one row can share a negative twin: the same machine without what makes it boot. The last columns say what other generators make of
+the same disks; the table after this one says with what.
 
-| # | way | state | shown by | negative twins |
-|---|---|---|---|---|
+| # | way | state | shown by | negative twins | mkosi-initrd | dracut | initramfs-tools |
+|---|---|---|---|---|---|---|---|
 ";

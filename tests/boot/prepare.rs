@@ -51,7 +51,7 @@ impl Parts {
 /// Has systemd's boot loader, and the stub of addons.
 const LOADERS: &str = "systemd-boot-efi";
 /// Room for a few unified kernel images.
-const ESP_SIZE: u64 = 256 << 20;
+pub const ESP_SIZE: u64 = 256 << 20;
 
 /// What is made at most once under a key, or why it could not be made.
 type Made<K, V> = BTreeMap<K, Result<V, String>>;
@@ -112,12 +112,17 @@ impl Workshop {
     }
 
     /// Returns what the machine starts that is the server of a scenario, if it is a machine.
-    fn target(&mut self, scenario: &Scenario) -> Result<Option<(PathBuf, PathBuf)>, String> {
+    pub fn target(&mut self, scenario: &Scenario) -> Result<Option<(PathBuf, PathBuf)>, String> {
         if scenario.server != Server::Nvme {
             return Ok(None);
         }
         let image = self.image(&afar::TARGET)?;
         Ok(Some((self.kernel(&afar::TARGET, &image)?, image)))
+    }
+
+    /// Returns the mirror's address.
+    pub fn mirror(&self) -> &str {
+        self.debian.mirror()
     }
 
     /// Makes a disk of the root and an EFI system partition with the image, and with what comes before it or beside it.
@@ -158,12 +163,14 @@ impl Workshop {
         Ok(out.to_owned())
     }
 
-    fn image(&mut self, scenario: &Scenario) -> Result<PathBuf, String> {
+    /// Returns our image for a scenario.
+    pub fn image(&mut self, scenario: &Scenario) -> Result<PathBuf, String> {
         let (dir, mirror) = (&self.dir, self.debian.mirror());
         self.images.entry(image::recipe(scenario)).or_insert_with(|| image::build(scenario, mirror, dir)).clone()
     }
 
-    fn kernel(&mut self, scenario: &Scenario, image: &Path) -> Result<PathBuf, String> {
+    /// Returns the kernel that an image is for.
+    pub fn kernel(&mut self, scenario: &Scenario, image: &Path) -> Result<PathBuf, String> {
         let debian = &self.debian;
         let find = || {
             if let Some(path) = image::given("MKINITRD_BOOT_KERNEL")? {
@@ -177,7 +184,8 @@ impl Workshop {
         self.kernels.entry(format!("{} {} {}", image.display(), scenario.release, scenario.arch)).or_insert_with(find).clone()
     }
 
-    fn disk(&mut self, scenario: &Scenario) -> Result<(Product, String), String> {
+    /// Returns the disks of a scenario and the secret of their root.
+    pub fn disk(&mut self, scenario: &Scenario) -> Result<(Product, String), String> {
         let key = (scenario.release, scenario.arch, scenario.disk);
         if !self.disks.contains_key(&key) {
             let made = self.make_disk(scenario);

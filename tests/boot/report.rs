@@ -8,6 +8,7 @@ use crate::afar::Tang;
 use crate::command::at;
 use crate::live::{LIVES, Live, Lived};
 use crate::matrix;
+use crate::peer_boots::{self, Tried};
 use crate::runner::Outcome;
 use crate::scenarios::{Bus, Change, Expect, Firmware, Scenario, Tier, Tpm, all};
 use crate::server::Server;
@@ -54,6 +55,11 @@ pub fn print(outcomes: &[Outcome], logs: &Path) {
 
 /// Writes the matrix of all scenarios with what came of those that were run; the others keep what is written of them.
 pub fn write_matrix(outcomes: &[Outcome], lived: &[Lived]) -> Result<(), String> {
+    write_with_peers(outcomes, lived, &[])
+}
+
+/// The same with what came of the other generators.
+pub fn write_with_peers(outcomes: &[Outcome], lived: &[Lived], tried: &[Tried]) -> Result<(), String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/boot-matrix.md");
     // A matrix that is not there yet has no results to keep.
     let before = fs::read_to_string(&path).unwrap_or_default();
@@ -105,8 +111,10 @@ pub fn write_matrix(outcomes: &[Outcome], lived: &[Lived]) -> Result<(), String>
         };
         text.push_str(&format!("| `{name}` | {shows} | {} | {result} |\n", tier_name(*tier)));
     }
-    let ways = matrix::table(|boot| written(&text, boot).map(str::to_owned))?;
+    let results = peer_boots::results(&before, tried);
+    let ways = matrix::table(|boot| written(&text, boot).map(str::to_owned), &results)?;
     text.push_str(&ways);
+    text.push_str(&peer_boots::table(&results));
     fs::write(&path, text).map_err(at(&path))
 }
 

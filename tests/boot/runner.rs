@@ -8,18 +8,18 @@ use std::time::Duration;
 use crate::command::{at, run, tool};
 use crate::evidence::{self, Evidence};
 use crate::live::{self, Bench, Live};
-use crate::machine::{Machine, Run, Start, log_path};
+use crate::machine::{Machine, ROOT_BEGINS, Run, Start, log_path};
 use crate::prepare::{Parts, Workshop};
 use crate::report;
 use crate::scenarios::{Expect, Firmware, Scenario};
 use crate::server::{Running, Server};
 
 /// The wall clock limit of one boot: several times what a loaded machine with two cores needs.
-const LIMIT_S: u64 = 300;
+pub const LIMIT_S: u64 = 300;
 /// Emulated machines at once; each has two processors.
 const JOBS: usize = 2;
 /// QEMU sometimes loses a race with the kernel's patching of its own code. No initrd can cause or prevent it.
-const EMULATOR_RACE: &str = "Oops: int3";
+pub const EMULATOR_RACE: &str = "Oops: int3";
 
 /// What came of one scenario.
 pub struct Outcome {
@@ -70,7 +70,7 @@ pub fn prepare_all(scenarios: &[Scenario]) -> Result<bool, String> {
 }
 
 /// Returns the directory of this run, made, and that of what is kept.
-fn places() -> Result<(PathBuf, PathBuf), String> {
+pub fn places() -> Result<(PathBuf, PathBuf), String> {
     let target = target_dir();
     let work = target.join(format!("boot/work-{}", std::process::id()));
     fs::create_dir_all(&work).map_err(at(&work))?;
@@ -79,7 +79,7 @@ fn places() -> Result<(PathBuf, PathBuf), String> {
 }
 
 /// Cargo's target directory: the test program lies in `PROFILE/deps` of it.
-fn target_dir() -> PathBuf {
+pub fn target_dir() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_mkinitrd-pkg"));
     program.ancestors().nth(2).expect("invariant: cargo puts programs into a profile's directory").to_owned()
 }
@@ -124,7 +124,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().expect("invariant: no worker panics")
 }
 
-fn number(variable: &str) -> Result<Option<u64>, String> {
+/// Returns the number that a variable of the environment has.
+pub fn number(variable: &str) -> Result<Option<u64>, String> {
     let parse = |text: String| text.parse().ok().filter(|number| *number > 0).ok_or(text);
     std::env::var(variable).ok().map(parse).transpose().map_err(|text| format!("`{variable}` is `{text}`, not a number above 0"))
 }
@@ -153,7 +154,8 @@ fn boot(scenario: Scenario, parts: Result<Parts, String>, logs: &Path, limit: Du
     outcome
 }
 
-fn boot_once(scenario: &Scenario, parts: &Parts, log: &Path, limit: Duration) -> Result<Run, String> {
+/// Boots once: with its server started, and again if it hibernates.
+pub fn boot_once(scenario: &Scenario, parts: &Parts, log: &Path, limit: Duration) -> Result<Run, String> {
     let server = Running::start(scenario.server, parts, &log.with_extension("server"))?;
     let mut parts = parts.clone();
     parts.network = server.network().to_owned();
@@ -190,6 +192,7 @@ fn start(scenario: &Scenario, parts: &Parts, append: &str, log: &Path, limit: Du
         Some(kernel) => Start::Kernel { kernel, initrd: &parts.image, append: &append },
         None => Start::Uefi { secure_boot: scenario.firmware == Firmware::SecureBoot },
     };
+    let answer = scenario.answer.map(|(question, answer)| (question, parts.told(answer)));
     let machine = Machine {
         arch: scenario.arch,
         start,
@@ -201,8 +204,11 @@ fn start(scenario: &Scenario, parts: &Parts, append: &str, log: &Path, limit: Du
         credentials: &credentials,
         fw_cfg: scenario.fw_cfg,
         keys: scenario.keys,
+        answer: answer.as_ref().map(|(question, answer)| (*question, answer.as_str())),
+        counted: scenario.counted,
         survives_panic: scenario.crashes(),
     };
     let expect: Expect = scenario.expect;
-    machine.run(log, limit, |console| evidence::is_decided(console, &parts.nonce, expect))
+    let is_decided = |console: &str| evidence::is_decided(console, &parts.nonce, expect);
+    machine.run(log, limit, |console| is_decided(console) || scenario.counted && console.contains(ROOT_BEGINS))
 }

@@ -164,6 +164,10 @@ pub struct Scenario {
     pub resumes: Option<&'static str>,
     /// Keys that are pressed on the machine's keyboard when a passphrase is asked for, or a key to open a shell, by QEMU's names.
     pub keys: &'static [&'static str],
+    /// What the serial console says, and what is typed there then.
+    pub answer: Option<(&'static str, &'static str)>,
+    /// Time is counted in instructions of the one processor, and the memory that the machine touches on its way to the root.
+    pub counted: bool,
     /// What has to come of it.
     pub expect: Expect,
     /// What the root has to say of the way to it: each text in a line of its kernel's tables, or of who opened a volume.
@@ -247,6 +251,8 @@ pub const BASE: Scenario = Scenario {
     fw_cfg: false,
     resumes: None,
     keys: &[],
+    answer: None,
+    counted: false,
     expect: PLAIN,
     way: &[],
     twin: None,

@@ -12,6 +12,9 @@ use crate::shell::{at, call, cargo, output, repository, target, tool};
 /// How often each is measured unless the command line says it.
 const RUNS: usize = 3;
 
+/// The heading of what `tests/boot/boot_times.rs` writes.
+const BOOTS: &str = "From the kernel to switch-root\n";
+
 /// One thing that is measured.
 struct Subject {
     name: String,
@@ -78,13 +81,20 @@ pub fn run(args: &[String]) -> Result<(), String> {
             subject.runs.push(figures);
         }
     }
-    let text = document(&subjects, request.runs);
+    let path = repository().join("docs/benchmarks.md");
+    let before = fs::read_to_string(&path).map_err(at(&path))?;
+    let text = document(&subjects, request.runs) + &section_of_boots(&before);
     println!("\n{text}");
     if request.only.is_some() || request.indexes_only {
         return Ok(()); // a part is for whoever looks into something, not for the record
     }
-    let path = repository().join("docs/benchmarks.md");
     fs::write(&path, text).map_err(at(&path))
+}
+
+/// Returns the section that `cargo xtask boot times` writes, which stays as it is.
+fn section_of_boots(before: &str) -> String {
+    let sections = before.split("\n## ").skip(1);
+    sections.filter(|section| section.starts_with(BOOTS)).map(|section| format!("\n## {}\n", section.trim_end())).collect()
 }
 
 fn parse(args: &[String]) -> Result<Request, String> {
@@ -252,3 +262,19 @@ Debian starts, `update-initramfs -c` and then `kernel-install add`. Nothing of t
 indexes are. All make a generic image, for the root shows them no machine (`/sys` is not mounted); ours is also measured as it is in
 daily use, for the machine that it sees.
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_section_of_boots_stays() {
+        let boots = "\n## From the kernel to switch-root\n\n| a |\n";
+        assert_eq!(
+            section_of_boots(&format!("# Benchmarks\n\n## Which packages\n\n| b |\n{boots}\n## Every run\n\n- c\n")),
+            boots
+        );
+        assert_eq!(section_of_boots(&format!("# Benchmarks\n\n- c\n{boots}")), boots);
+        assert_eq!(section_of_boots("# Benchmarks\n\n- c\n"), "");
+    }
+}

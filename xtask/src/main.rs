@@ -22,6 +22,9 @@ cargo xtask setup                    install what the tests need (apt-get, as ro
 cargo xtask test                     setup, format, lints, all tests, the smoke boots
 cargo xtask test-slow [--write-docs] the second tier: the other boots (into docs/boot-matrix.md), arm64, long runs of the fault tests, the fuzzers
 cargo xtask boot [smoke|slow|full|NAME…] [--list] [--write-docs]
+cargo xtask boot peers [NAME…] [GENERATOR…]
+                                     the same disks with images of other generators, into docs/boot-matrix.md (as root)
+cargo xtask boot times [ROUNDS]      our boots measured beside theirs, into docs/benchmarks.md (as root)
 cargo xtask fuzz [--seconds N] [NAME…]
                                      drive the parsers with libFuzzer, five minutes each
 cargo xtask bench [RUNS] [--setup] [--indexes] [--only WORD]

@@ -11,20 +11,8 @@ pub const RELEASE: &str = "trixie";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const COMMON: &str = "linux-image-amd64,systemd,systemd-sysv,udev,lvm2,cryptsetup,systemd-cryptsetup,e2fsprogs,btrfs-progs,zstd,cpio,kmod,ca-certificates";
 
-/// Runs a command in a root with mounts of its own. The root becomes a mount point and `/`, which mkosi's sandbox wants.
-const IN_ROOT: &str = r#"
-root=$1; shift
-mount --bind "$root" "$root"
-cd "$root"
-for dir in proc sys dev; do mount --rbind "/$dir" "$dir"; done
-mount -t tmpfs tmpfs run
-mount -t tmpfs -o mode=1777 tmpfs tmp
-mkdir -p .before
-pivot_root . .before
-umount -l /.before
-cd /
-exec env -i HOME=/root TERM=dumb LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
-"#;
+/// Runs a command in a root with mounts of its own.
+const IN_ROOT: &str = include_str!("../../tests/boot/peers/in-root.sh");
 
 /// The other generators and where they live.
 pub struct Peers {
