@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use mkinitrd_pkg::base::error::{Diagnostic, ErrorKind};
 use mkinitrd_pkg::base::fs::FileError;
-use mkinitrd_pkg::config::{self, Audience, ImageKind, Item, Source};
+use mkinitrd_pkg::config::{self, Audience, ImageKind, Item, Layer, Source};
 use mkinitrd_pkg::format::compress::{Format, decode};
 use mkinitrd_pkg::format::{modindex, module};
 use mkinitrd_pkg::modules::catalog::Catalog;
@@ -17,8 +17,15 @@ use mkinitrd_pkg::tree::{Content, Entry, Kind, Origin, Tree, TreePath, disk};
 
 use crate::kernels::{BOOKWORM, Kernel, SID, TRIXIE, TRIXIE_ARM64, package_of, run, unpacked};
 
-/// The shipped list for an architecture, as the profile gives it.
+/// The shipped list for an architecture, as the profile gives it to an image with a network.
 pub fn generic(arch: &str) -> Vec<Item> {
+    let mut layers = config::load("debian", None, &[]).expect("the profile");
+    layers.layers.push(Layer::parse("test", "with = ['net']").expect("a drop-in"));
+    layers.resolve("trixie", arch, &Audience::default()).expect("merges").modules
+}
+
+/// The same for one without.
+fn without_network(arch: &str) -> Vec<Item> {
     let layers = config::load("debian", None, &[]).expect("the profile");
     layers.resolve("trixie", arch, &Audience::default()).expect("merges").modules
 }
@@ -64,14 +71,17 @@ fn cpu_s() -> f64 {
 }
 
 fn choose(kernel: Kernel) -> (Selected, Log, f64) {
+    choose_of(kernel, &generic(kernel.arch))
+}
+
+fn choose_of(kernel: Kernel, patterns: &[Item]) -> (Selected, Log, f64) {
     let tree = kernel.tree();
     let kver = find_kver(&tree).expect("one kernel");
     let log = Log::default();
     let options = Options { arch: Some(kernel.arch), ..Options::default() };
     let before = cpu_s();
-    let selected =
-        modules::modules(&tree, &Tree::new(), &kver, &modules::Wanted::patterns(&generic(kernel.arch)), &options, 2, &log)
-            .expect("the modules");
+    let selected = modules::modules(&tree, &Tree::new(), &kver, &modules::Wanted::patterns(patterns), &options, 2, &log)
+        .expect("the modules");
     (selected, log, cpu_s() - before)
 }
 
@@ -95,6 +105,25 @@ fn every_pattern_of_the_generic_list_matches_and_the_set_is_small() {
         for name in ["amdgpu", "i915", "iwlwifi", "snd", "snd_pcm", "bluetooth", "cfg80211", "kvm"] {
             assert!(!has(name), "{kernel:?}: {name}");
         }
+    }
+}
+
+#[test]
+fn an_image_that_does_not_speak_over_a_network_has_no_cards_but_those_of_virtual_machines() {
+    for kernel in [TRIXIE, SID, BOOKWORM, TRIXIE_ARM64] {
+        let (without, log, _) = choose_of(kernel, &without_network(kernel.arch));
+        assert!(log.all("matches nothing").iter().all(|line| line.contains("pattern `-")), "{kernel:?}");
+        let (with, _, _) = choose(kernel);
+        let bytes = |selected: &Selected| selected.modules.iter().map(|module| module.size_bytes).sum::<u64>();
+        println!("{} {}: {}, with a network {}", kernel.suite, kernel.arch, without.figures(), with.figures());
+        for name in ["r8169", "ixgbe", "bonding", "asix"] {
+            assert!(names(&with).contains(&name) && !names(&without).contains(&name), "{kernel:?}: {name}");
+        }
+        // And with them goes nothing that drives a disk.
+        for name in ["virtio_net", "nvme", "lpfc", "qedf", "bnx2i", "cxgb4i"] {
+            assert!(names(&without).contains(&name), "{kernel:?}: {name}");
+        }
+        assert!(bytes(&without) + 5_000_000 < bytes(&with), "{kernel:?}: {} and {}", without.figures(), with.figures());
     }
 }
 
