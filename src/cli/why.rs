@@ -5,14 +5,16 @@ use super::diagnose::one_line;
 use super::{Failure, UsageError, check, ls, print};
 use crate::image::MANIFEST_PATH;
 use crate::manifest::Manifest;
+use crate::tree::{Tree, TreePath};
 
 /// A chain longer than this leads in a circle.
 const STEPS_MAX: usize = 64;
 
 /// Runs the command.
 pub fn run(args: &Why, global: &Global) -> Result<(), Failure> {
-    let manifest = check::open(ls::read(&args.image)?, &args.image)?.manifest.ok_or_else(|| ls::not_ours(&args.image))?;
-    let chain = of(&manifest, &args.what);
+    let check::Opened { manifest, tree } = check::open(ls::read(&args.image)?, &args.image)?;
+    let manifest = manifest.ok_or_else(|| ls::not_ours(&args.image))?;
+    let chain = of(&manifest, &tree, &args.what);
     if chain.is_empty() {
         return Err(absent(&manifest, args).into());
     }
@@ -35,7 +37,7 @@ fn absent(manifest: &Manifest, args: &Why) -> UsageError {
 }
 
 /// Returns the chain, a sentence each; empty if there is no such thing.
-fn of(manifest: &Manifest, what: &str) -> Vec<String> {
+fn of(manifest: &Manifest, tree: &Tree, what: &str) -> Vec<String> {
     let path = format!("/{}", what.trim_start_matches('/'));
     let module = what.replace('-', "_");
     if manifest.files.contains_key(&path) {
@@ -59,8 +61,17 @@ fn of(manifest: &Manifest, what: &str) -> Vec<String> {
         chain.push(format!("`{path}` is firmware that a kept module names"));
     } else if path == format!("/{MANIFEST_PATH}") {
         chain.push(format!("`{path}` is the record of this image"));
+    } else if is_index(tree, &path) {
+        chain.push(format!("`{path}` is made for modprobe and udev out of the modules that are kept, as depmod makes it"));
     }
     chain
+}
+
+/// Tells whether a path is one of the lists beside the modules of a kernel.
+fn is_index(tree: &Tree, path: &str) -> bool {
+    let below = path.strip_prefix("/usr/lib/modules/").and_then(|rest| rest.split_once('/'));
+    let is_list = below.is_some_and(|(_, name)| name.starts_with("modules.") && !name.contains('/'));
+    is_list && TreePath::parse(path.as_bytes()).is_ok_and(|path| tree.lookup(&path).is_some())
 }
 
 /// Follows who needs a file, then what brought its package.

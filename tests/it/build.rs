@@ -40,7 +40,7 @@ fn the_image_is_private_and_says_what_is_in_it() {
     assert!(packages.iter().all(|package| package["sha256"].as_str().is_some_and(|digest| digest.len() == 64)));
     let repositories = manifest["repositories"].as_array().expect("repositories");
     assert!(repositories.iter().all(|repository| repository["key"].as_str().is_some_and(|key| key.len() >= 40)));
-    assert!(manifest["modules"].as_object().is_some_and(|modules| modules.len() > 800 && modules.contains_key("nvme")));
+    assert!(manifest["modules"].as_object().is_some_and(|modules| modules.len() > 650 && modules.contains_key("nvme")));
     assert!(manifest["finalizers"].as_array().is_some_and(|steps| steps.len() > 5));
     assert!(manifest["rules"].as_array().is_some_and(|rules| rules.len() > 50));
     let text = manifest.to_string();

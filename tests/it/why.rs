@@ -38,8 +38,13 @@ fn packages_modules_and_paths_are_known_by_name() {
     );
     let chain = why("dm-crypt");
     assert!(chain[0].contains("dm_crypt") || chain[0].contains("dm-crypt"), "{chain:#?}");
+    let lists: Vec<String> = listed(trixie_image()).into_iter().filter(|path| path.contains("/modules.")).collect();
+    assert!(lists.iter().any(|path| path.ends_with("/modules.dep.bin")), "{lists:?}");
+    assert!(lists.iter().all(|list| why(list)[0].contains("as depmod makes it")));
     let image = trixie_image().display().to_string();
-    ran(program().args(["why", &image, "/usr/bin/nonexistent"])).bad(2, &["neither a path nor a package nor a module"]);
+    for absent in ["/usr/bin/nonexistent", &lists[0].replace("/modules.", "/modules.no-")] {
+        ran(program().args(["why", &image, absent])).bad(2, &["neither a path nor a package nor a module"]);
+    }
 }
 
 #[test]
