@@ -1,7 +1,7 @@
 //! The boots that are about what opens a volume.
 
 use crate::disk::Disk;
-use crate::scenarios::{BASE, Expect, ONE_TRY, RIGHT, Scenario, Tier, Tpm, WRONG, WRONG_PASSPHRASE};
+use crate::scenarios::{BASE, Expect, ONE_TRY, OPENED, RIGHT, Scenario, Tier, Tpm, WRONG, WRONG_PASSPHRASE};
 
 const LOCKED: Scenario = Scenario { tier: Tier::Slow, append: ONE_TRY, ..BASE };
 
@@ -10,7 +10,8 @@ const BY_KEY_DISK: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=roo
      rd.luks.key=6d6b696e-6974-4264-8000-6c756b730001=/root.key:LABEL=KEYS \
      rd.luks.options=6d6b696e-6974-4264-8000-6c756b730001=headless=1 root=/dev/mapper/root";
 
-const BY_TPM: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
+/// A root in LUKS that the TPM opens.
+pub const BY_TPM: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
      rd.luks.options=6d6b696e-6974-4264-8000-6c756b730001=tpm2-device=auto,headless=1 root=/dev/mapper/root";
 const BY_TPM_AND_PIN: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
      rd.luks.options=6d6b696e-6974-4264-8000-6c756b730001=tpm2-device=auto,tries=1 root=/dev/mapper/root";
@@ -22,7 +23,6 @@ const SPLASH: &str = "splash console=tty0 console=ttyS0 rd.luks.name=6d6b696e-69
 const RIGHT_KEYS: &[&str] = &["c", "o", "r", "r", "e", "c", "t", "spc", "h", "o", "r", "s", "e", "ret"];
 
 const STAYS_CLOSED: Expect = Expect::Refuses { says: &["Failed to start systemd-cryptsetup"] };
-const OPENED: Expect = Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" };
 
 /// All boots that are about what opens a volume.
 pub const KEYS: &[Scenario] = &[

@@ -1,13 +1,10 @@
 //! The boots that have to work on every release, on those beside the one that most tests use.
 
 use crate::disk::Disk;
-use crate::scenarios::{BASE, Expect, IN_LUKS, IN_LVM, ONE_TRY, RIGHT, Scenario, Tier, WRONG, WRONG_PASSPHRASE};
+use crate::scenarios::{BASE, IN_LUKS, IN_LVM, ONE_TRY, OPENED, RIGHT, Scenario, Tier, VOLUME, WRONG, WRONG_PASSPHRASE};
 
 const BOOKWORM: Scenario = Scenario { tier: Tier::Slow, release: "bookworm", ..BASE };
 const SID: Scenario = Scenario { release: "sid", ..BOOKWORM };
-
-const OPENED: Expect = Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" };
-const VOLUME: Expect = Expect::Boots { source: "/dev/mapper/vg0-root", fstype: "ext4" };
 
 /// All boots of other releases, but for those of a plain root.
 pub const RELEASES: &[Scenario] = &[

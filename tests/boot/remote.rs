@@ -2,7 +2,7 @@
 
 use crate::afar::{Login, SSH_KEYS, Tang};
 use crate::disk::Disk;
-use crate::scenarios::{BASE, Expect, IN_LUKS, ONE_TRY, Scenario, Tier};
+use crate::scenarios::{BASE, Expect, IN_LUKS, ONE_TRY, OPENED, Scenario, Tier};
 use crate::server::Server;
 
 const FAR: Scenario = Scenario { tier: Tier::Slow, ..BASE };
@@ -11,7 +11,6 @@ const WITH_NVME: &[&str] = &["--generic", "--with", "net", "--with", "nvme-tcp"]
 const WITH_CLEVIS: &[&str] = &["--generic", "--with", "net", "--with", "clevis"];
 const WITH_SSH: &[&str] = &["--generic", "--with", "net", "--with", "ssh", SSH_KEYS];
 
-const OPENED: Expect = Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" };
 /// Whoever may log in, with a terminal.
 const OWNER: Login = Login { key: "id", passphrase: "correct horse", has_terminal: true };
 /// The question stays, and the journal is shown while it does.

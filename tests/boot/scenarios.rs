@@ -226,6 +226,10 @@ pub const TOO_FEW_DISKS: Expect =
 pub const WRONG_PASSPHRASE: Expect = Expect::Refuses {
     says: &["Failed to start systemd-cryptsetup", "Too many attempts to activate", "was not opened: a wrong passphrase"],
 };
+/// The volume was opened.
+pub const OPENED: Expect = Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" };
+/// The logical volume is there.
+pub const VOLUME: Expect = Expect::Boots { source: "/dev/mapper/vg0-root", fstype: "ext4" };
 const PLAIN: Expect = Expect::Boots { source: "/dev/vda", fstype: "ext4" };
 
 /// What scenarios differ from.

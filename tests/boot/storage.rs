@@ -1,7 +1,9 @@
 //! The boots that are about storage: file systems, volumes, arrays, and what opens and checks them.
 
 use crate::disk::Disk;
-use crate::scenarios::{BASE, Expect, IN_LUKS, LVM_IN_LUKS, RIGHT, Scenario, TIMED_OUT, TOO_FEW_DISKS, Tier, Tpm, UNREACHABLE};
+use crate::scenarios::{
+    BASE, Expect, IN_LUKS, LVM_IN_LUKS, OPENED, RIGHT, Scenario, TIMED_OUT, TOO_FEW_DISKS, Tier, Tpm, UNREACHABLE, VOLUME,
+};
 
 /// All of them are of trixie, and none of the first tier.
 const STORED: Scenario = Scenario { tier: Tier::Slow, ..BASE };
@@ -38,8 +40,6 @@ const NO_SYSTEM: Expect =
     Expect::Refuses { says: &["Failed to start initrd-switch-root.service", "root=LABEL=root is mounted and holds no system"] };
 const TPM_REFUSES: Expect =
     Expect::Refuses { says: &["Failed to start systemd-cryptsetup", "Failed to unseal secret using TPM2"] };
-const OPENED: Expect = Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" };
-const VOLUME: Expect = Expect::Boots { source: "/dev/mapper/vg0-root", fstype: "ext4" };
 const ARRAY: Expect = Expect::Boots { source: "/dev/md127", fstype: "ext4" };
 
 /// All boots that are about storage.

@@ -2,15 +2,13 @@
 
 use crate::disk::Disk;
 use crate::image::POLICY_KEY;
-use crate::scenarios::{Change, Esp, Expect, Firmware, Scenario, Tpm, UKI};
+use crate::keys::BY_TPM;
+use crate::scenarios::{Change, Esp, Expect, Firmware, OPENED, Scenario, Tpm, UKI};
 
 const THERE: &str = "root=PARTLABEL=root";
 const NOWHERE: &str = "root=LABEL=nonexistent systemd.default_device_timeout_sec=60";
 const WITH_PROFILE: &[&str] = &["--generic", "--uki-profile", "there: root=PARTLABEL=root"];
 const SIGNED_POLICY: &[&str] = &["--generic", "--pcr-private-key", POLICY_KEY];
-// In one line, as a person would type it; the UUID is `luks::LUKS_UUID`.
-const BY_TPM: &str = "rd.luks.name=6d6b696e-6974-4264-8000-6c756b730001=root \
-     rd.luks.options=6d6b696e-6974-4264-8000-6c756b730001=tpm2-device=auto,headless=1 root=/dev/mapper/root";
 
 const NO_ROOT: Expect = Expect::Refuses { says: &["root=LABEL=nonexistent: no block device is that"] };
 
@@ -23,7 +21,7 @@ pub const UNIFIED: &[Scenario] = &[
         tpm: Tpm::Enrolled,
         build: SIGNED_POLICY,
         append: BY_TPM,
-        expect: Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" },
+        expect: OPENED,
         way: &[" crypt aes-xts"],
         twin: Some("uki-measured-changed"),
         ..UKI

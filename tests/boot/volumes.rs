@@ -1,7 +1,9 @@
 //! The boots that are about volumes that layers of the kernel make of disks, and about partitions.
 
 use crate::disk::Disk;
-use crate::scenarios::{BASE, Expect, IN_LUKS, IN_LVM, RIGHT, Scenario, TIMED_OUT, TOO_FEW_DISKS, Tier, UKI, UNREACHABLE};
+use crate::scenarios::{
+    BASE, Expect, IN_LUKS, IN_LVM, OPENED, RIGHT, Scenario, TIMED_OUT, TOO_FEW_DISKS, Tier, UKI, UNREACHABLE, VOLUME,
+};
 
 const LAYERED: Scenario = Scenario { tier: Tier::Slow, ..BASE };
 
@@ -16,8 +18,6 @@ const WITH_MD: &[&str] = &["--generic", "--with", "md"];
 const NO_VOLUME: &str = "root=/dev/vg0/root systemd.default_device_timeout_sec=20";
 
 const ARRAY: Expect = Expect::Boots { source: "/dev/md127", fstype: "ext4" };
-const OPENED: Expect = Expect::Boots { source: "/dev/mapper/root", fstype: "ext4" };
-const VOLUME: Expect = Expect::Boots { source: "/dev/mapper/vg0-root", fstype: "ext4" };
 const NO_SYSTEM: Expect =
     Expect::Refuses { says: &["Failed to start initrd-switch-root.service", "root=LABEL=root is mounted and holds no system"] };
 const VOLUME_TIMED_OUT: Expect = Expect::Refuses { says: &["Timed out waiting for device", "/dev/vg0/root"] };
